@@ -1,0 +1,5 @@
+"""`python -m fastsketch`: the same as the command `fastsketch`."""
+
+from fastsketch_cli.app import main
+
+main()

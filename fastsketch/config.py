@@ -1,0 +1,281 @@
+"""Every choice a user can make, one model a stage, and recipes: named YAML files of them.
+
+A recipe states only what differs from the defaults below; dotted overrides (`optimizer.lr=3e-4`) come on top. All
+errors of a configuration are reported at once, each unknown key with the nearest valid one.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails
+
+from fastsketch import atomic
+from fastsketch.errors import ConfigError
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class _Stage(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class ConvertConfig(_Stage):
+    """Raw data → data set.
+
+    Attributes:
+        size: Side of the square images in pixels.
+        resize: Resampling filter; all but `nearest` are anti-aliased.
+        split: Samples a class (`48/9/23`) or fractions (`0.8/0.1/0.1`) for sources that do not come split.
+        seed: Seed of the split.
+        classes: Keep the first so many classes only.
+        strict: Stop at the first unreadable image instead of skipping it.
+        overwrite: Replace an existing data set.
+        workers: Decoding processes; 0 means one for each available core.
+    """
+
+    size: Annotated[int, Field(ge=8, le=4096)] = 224
+    resize: Literal["bilinear", "box", "bicubic", "lanczos", "nearest"] = "bilinear"
+    split: str | None = None
+    seed: Annotated[int, Field(ge=0)] = 0
+    classes: Count | None = None
+    strict: bool = False
+    overwrite: bool = False
+    workers: Annotated[int, Field(ge=0)] = 0
+
+
+class DataConfig(_Stage):
+    """Data set → batches.
+
+    Attributes:
+        path: The converted data set.
+        batch_size: Training images a step; the ragged last batch of an epoch is dropped.
+        eval_batch_size: Images a step in validation, where the last batch is kept.
+    """
+
+    path: Path | None = None
+    batch_size: Count = 32
+    eval_batch_size: Count = 128
+
+
+class AugmentConfig(_Stage):
+    """Random changes to each training image, drawn anew for every sample.
+
+    Attributes:
+        rotation: Largest angle in degrees, either way.
+        translation: Largest shift as a share of the side, either way, in x and in y.
+        scale: Smallest and largest factor of size.
+        shear: Largest shear angle in degrees, either way, in x and in y.
+        flip: Probability of a horizontal flip.
+        normalize: `unit` leaves [0, 1] (the report's best); `standard` uses the training split's mean and standard
+            deviation; `pretrained` uses those of the model's pretrained weights.
+    """
+
+    rotation: Annotated[float, Field(ge=0, le=180)] = 15.0
+    translation: Annotated[float, Field(ge=0, le=1)] = 0.1
+    scale: tuple[Positive, Positive] = (0.9, 1.1)
+    shear: Annotated[float, Field(ge=0, lt=90)] = 10.0
+    flip: Probability = 0.5
+    normalize: Literal["unit", "standard", "pretrained"] = "unit"
+
+    @field_validator("scale")
+    @classmethod
+    def _ordered(cls, scale: tuple[float, float]) -> tuple[float, float]:
+        if scale[0] > scale[1]:
+            raise ValueError("the smallest factor comes first")
+        return scale
+
+
+class ModelConfig(_Stage):
+    """A timm model with one gray input channel.
+
+    Attributes:
+        name: A short name (`fastsketch.models.zoo.SHORT_NAMES`) or any name that timm knows.
+        weights: Local .safetensors or .pth file of tensors, in timm's keys for this model.
+        pretrained: Fetch timm's pretrained weights from the hub: the only thing that uses the network.
+        dropout: Dropout before the classifier head.
+    """
+
+    name: str = "vit_small"
+    weights: Path | None = None
+    pretrained: bool = False
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+
+
+class OptimizerConfig(_Stage):
+    """An optimizer from timm's factory.
+
+    Attributes:
+        name: timm's name: `momentum` is SGD with momentum, `sgd` adds Nesterov's, `adamw`, `lamb`, ...
+        lr: Peak learning rate.
+        momentum: For those optimizers that have one.
+        weight_decay: Not applied to biases and normalisation layers.
+    """
+
+    name: str = "momentum"
+    lr: Positive = 5e-3
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    weight_decay: NotNegative = 0.0
+
+
+class ScheduleConfig(_Stage):
+    """The learning rate over the steps of training: a cosine from `optimizer.lr` down to `min_lr`.
+
+    Attributes:
+        warmup_epochs: Epochs of linear warm-up from `warmup_lr` before it.
+    """
+
+    warmup_epochs: NotNegative = 0.0
+    warmup_lr: NotNegative = 0.0
+    min_lr: NotNegative = 0.0
+
+
+class TrainingConfig(_Stage):
+    """The loop.
+
+    Attributes:
+        epochs: Passes over the training split.
+        seed: Decides initial weights, data order, augmentation and dropout.
+        label_smoothing: Share of the target spread over all classes.
+        device: `auto` takes a GPU if there is one.
+    """
+
+    epochs: Count = 30
+    seed: Annotated[int, Field(ge=0)] = 0
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    device: str = "auto"
+
+
+class Recipe(_Stage):
+    """A whole training run: one of these, resolved, is the `config.yaml` of a run.
+
+    Attributes:
+        description: One line for `fastsketch recipes`.
+    """
+
+    description: str = ""
+    data: DataConfig = DataConfig()
+    augment: AugmentConfig = AugmentConfig()
+    model: ModelConfig = ModelConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    training: TrainingConfig = TrainingConfig()
+
+    def save(self, path: Path) -> None:
+        """Write the recipe in full as YAML, atomically."""
+        text = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        atomic.write_text(path, text)
+
+
+# ---------------------------------------------------------------------------------------------------- reading
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that come with fastsketch."""
+    folder = resources.files("fastsketch") / "recipes"
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_recipe(recipe: str | None = None, overrides: Iterable[str] = (), **settings: object) -> Recipe:
+    """Defaults ← a recipe ← `settings` ← dotted overrides.
+
+    Args:
+        recipe: The name of one of our recipes, or the path of a YAML file (a run's `config.yaml` is one).
+        overrides: `a.b=value`, the value in YAML.
+        settings: `a__b=value`; None means not given.
+
+    Raises:
+        ConfigError: All that is wrong with the result, in one message.
+    """
+    values = _read_recipe(recipe) if recipe is not None else {}
+    for key, value in settings.items():
+        if value is not None:
+            _assign(values, key.split("__"), value)
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"'{override}' is not an override", hint="write it as key=value: optimizer.lr=3e-4")
+        try:
+            _assign(values, key.strip().split("."), yaml.safe_load(text))
+        except yaml.YAMLError as error:
+            raise ConfigError(f"'{override}': the value is not YAML") from error
+    origin = f"recipe {recipe}" if recipe is not None else "configuration"
+    return validated(Recipe, values, origin)
+
+
+_ModelT = TypeVar("_ModelT", bound=BaseModel)
+
+
+def validated(model: type[_ModelT], values: Mapping[str, Any], origin: str) -> _ModelT:
+    """Validate `values` as `model`.
+
+    Raises:
+        ConfigError: Everything that is wrong, a line each, with the nearest valid key for each unknown one.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        problems = [_problem(model, details) for details in error.errors()]
+    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    raise ConfigError(f"{count} in the {origin}:\n" + "\n".join(f"  {problem}" for problem in problems))
+
+
+def _problem(model: type[BaseModel], details: ErrorDetails) -> str:
+    """One of pydantic's errors as one line."""
+    key = ".".join(str(part) for part in details["loc"])
+    if details["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(key, _dotted_keys(model), n=1, cutoff=0.4)
+        return f"{key}: unknown key" + (f" (did you mean {near[0]}?)" if near else "")
+    message = details["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    return f"{key}: {message} (got {details['input']!r})"
+
+
+def _dotted_keys(model: type[BaseModel]) -> list[str]:
+    keys: list[str] = []
+    for name, field in model.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            keys += [name, *(f"{name}.{key}" for key in _dotted_keys(inner))]
+        else:
+            keys.append(name)
+    return keys
+
+
+def _read_recipe(recipe: str) -> dict[str, Any]:
+    """The YAML of one of our recipes, or of a file."""
+    path = Path(recipe)
+    if recipe in recipe_names():
+        text = (resources.files("fastsketch") / "recipes" / f"{recipe}.yaml").read_text(encoding="utf-8")
+    elif path.is_file():
+        text = path.read_text(encoding="utf-8")
+    else:
+        near = difflib.get_close_matches(recipe, recipe_names(), n=1)
+        raise ConfigError(
+            f"no recipe or file '{recipe}'" + (f"; did you mean '{near[0]}'?" if near else ""),
+            hint="`fastsketch recipes` lists them",
+        )
+    try:
+        values = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{recipe} is not YAML: {str(error).splitlines()[0]}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{recipe}: expected a mapping of stages at the top level")
+    return values
+
+
+def _assign(values: dict[str, Any], keys: list[str], value: object) -> None:
+    """Set a nested key, making the mappings on the way."""
+    for key in keys[:-1]:
+        if not isinstance(values.get(key), dict):
+            values[key] = {}
+        values = values[key]
+    values[keys[-1]] = value

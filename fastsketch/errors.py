@@ -1,0 +1,37 @@
+"""What can go wrong in a way the user can mend.
+
+Every error carries one line that says what is wrong and where, and a hint that says how to mend it. The command
+line prints both and exits with the class's `exit_code`; a library caller catches `FastSketchError`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class FastSketchError(Exception):
+    """A run that failed for a reason the user can do something about."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+
+class ConfigError(FastSketchError):
+    """Arguments or a configuration that cannot be meant: unknown keys, contradictions, paths that are not there."""
+
+    exit_code = 2
+
+
+class DataError(FastSketchError):
+    """Data that is damaged, empty or not what it says it is."""
+
+
+class BackendMissing(FastSketchError):
+    """An optional dependency that the request needs is not installed; the hint names the extra that brings it."""
