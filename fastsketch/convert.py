@@ -1,0 +1,355 @@
+"""Raw data → a pre-decoded data set: every image is decoded and resized once, here, and never again.
+
+    plan (class by class, in id order) → worker processes decode chunks → writers append in plan order
+
+Only a bounded number of chunks is under way at any time and only one class is listed at a time, so memory does not
+grow with the number of samples. The plan is a pure function of the source and the configuration; a journal says how
+far it has been carried out, so that the same command continues after a kill and ends in the same bytes.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from time import monotonic
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ValidationError
+
+from fastsketch import __version__, atomic
+from fastsketch.config import ConvertConfig
+from fastsketch.decode import PAPER, DecodeError, decode
+from fastsketch.errors import ConfigError, DataError, FastSketchError
+from fastsketch.formats import metadata as dataset_json
+from fastsketch.formats.metadata import DatasetMetadata, Skipped, SourceRecord, SplitRecord
+from fastsketch.formats.pack import PackWriter, count_ink_patches
+from fastsketch.sources import Source
+from fastsketch.sources.sample import SPLITS, Sample
+from fastsketch.sources.splits import SplitSpec
+from fastsketch.workers import available_cpus, process_pool
+
+log = logging.getLogger(__name__)
+
+CHUNK = 32
+"""Samples a task: 32 images of 224 px are 1.6 MB on their way back, and their decoding outweighs a task's overhead."""
+
+JOURNAL_SECONDS = 2.0
+"""At least so long between two journal entries; each costs an fsync of every file."""
+
+DEFAULT_SPLIT = "0.8/0.1/0.1"
+"""For sources that do not come split."""
+
+Progress = Callable[[int, float], None]
+"""Called with the number of samples done and the share of all work that is done, in [0, 1]."""
+
+
+def convert(
+    source: Source, destination: Path, config: ConvertConfig, progress: Progress | None = None
+) -> DatasetMetadata:
+    """Convert `source` into the folder `destination` and return its metadata.
+
+    Work goes on in `<destination>.partial`, which takes the place of `destination` when it is complete. If the
+    partial folder of an interrupted conversion with the same configuration is there, the conversion continues.
+
+    Args:
+        source: What `open_source` returned.
+        destination: The new data set; an existing one is replaced only with `config.overwrite`.
+        config: Size, resampling, splits, workers.
+        progress: Told after every chunk.
+
+    Raises:
+        ConfigError: `destination` exists, or the split contradicts the source.
+        DataError: A class is empty or entirely unreadable; with `config.strict` also the first unreadable sample.
+        FastSketchError: The disk is full or a worker died; the same command continues.
+    """
+    _check_destination(destination, config.overwrite)
+    spec = _split_spec(source, config)
+    classes = source.class_names[: config.classes]
+    if config.classes and config.classes > len(classes):
+        raise ConfigError(f"the source has {len(classes)} classes, fewer than the {config.classes} asked for")
+    partial = destination.with_name(destination.name + ".partial")
+    journal = _Journal.open(partial, _fingerprint(source, config, spec))
+    try:
+        with ExitStack() as stack:
+            writers = {split: stack.enter_context(PackWriter(partial, split)) for split in SPLITS}
+            for split, writer in writers.items():
+                writer.rewind(journal.lengths.get(split, {}))
+            saved_at = monotonic()
+            for chunk in _decoded(_plan(source, classes, spec, config.seed, journal), config):
+                _append(chunk, writers, journal, strict=config.strict, classes=classes)
+                if progress:
+                    progress(journal.done, (journal.label + chunk.items[-1].share) / len(classes))
+                if monotonic() - saved_at > JOURNAL_SECONDS:
+                    journal.lengths = {split: writer.sync() for split, writer in writers.items()}
+                    journal.save(partial)
+                    saved_at = monotonic()
+            journal.finish_class(classes)
+            metadata = DatasetMetadata(
+                fastsketch=__version__,
+                source=SourceRecord(
+                    kind=source.kind,
+                    split=None if spec is None else config.split or DEFAULT_SPLIT,
+                    seed=None if spec is None else config.seed,
+                ),
+                size=config.size,
+                resize=config.resize,
+                classes=list(classes),
+                splits=_finish(writers, journal, config.size),
+                skipped=journal.skipped,
+            )
+            metadata.save(partial)
+    except OSError as error:
+        raise FastSketchError(
+            f"{partial}: {error.strerror or error}", hint="once that is mended, the same command continues"
+        ) from error
+    _Journal.path(partial).unlink(missing_ok=True)
+    _publish(partial, destination)
+    return metadata
+
+
+# ---------------------------------------------------------------------------------------------------- the plan
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """One step of the plan: a sample, its label and split, and its place in its class."""
+
+    sample: Sample
+    label: int
+    split: str
+    offset: int
+    share: float  # of the class that is done after this item, in (0, 1]
+
+
+def _split_spec(source: Source, config: ConvertConfig) -> SplitSpec | None:
+    """None where the source brings its own splits."""
+    if not source.has_splits:
+        if config.split is None:
+            log.info("the source has no splits: dividing every class %s with seed %d", DEFAULT_SPLIT, config.seed)
+        return SplitSpec.parse(config.split or DEFAULT_SPLIT)
+    if config.split is not None:
+        raise ConfigError("the source already has train/val/test folders", hint="drop --split")
+    return None
+
+
+def _plan(
+    source: Source, classes: tuple[str, ...], spec: SplitSpec | None, seed: int, journal: _Journal
+) -> Iterator[_Item]:
+    """All items from where the journal left off; classes already done are not even listed."""
+    first_label, first_offset = journal.label, journal.offset
+    for label in range(first_label, len(classes)):
+        samples = source.samples(label)
+        splits = spec.assign(classes[label], len(samples), seed) if spec else [sample.split for sample in samples]
+        start = first_offset if label == first_label else 0
+        for offset in range(start, len(samples)):
+            split = splits[offset]
+            if split is not None:
+                yield _Item(samples[offset], label, split, offset, (offset + 1) / len(samples))
+
+
+# ---------------------------------------------------------------------------------------------------- decoding
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoded:
+    """A chunk of the plan, decoded.
+
+    Attributes:
+        items: All n items, also those that failed.
+        images: uint8 [m, S, S] of the m ≤ n items that could be decoded.
+        ink: uint16 [m], patches with ink.
+        sums: uint64 [m, 2], the sum of each image's pixels and of their squares.
+        failures: Position among the items → reason.
+    """
+
+    items: list[_Item]
+    images: npt.NDArray[np.uint8]
+    ink: npt.NDArray[np.uint16]
+    sums: npt.NDArray[np.uint64]
+    failures: dict[int, str]
+
+
+def _decode_chunk(items: list[_Item], size: int, resize: str) -> _Decoded:
+    """Runs in a worker process."""
+    images = np.empty((len(items), size, size), np.uint8)
+    failures: dict[int, str] = {}
+    for position, item in enumerate(items):
+        try:
+            images[position - len(failures)] = decode(item.sample, size, resize)
+        except DecodeError as error:
+            failures[position] = str(error)
+    images = images[: len(items) - len(failures)]
+    squares = np.square(images, dtype=np.uint16)  # 255² fits
+    sums = np.stack([pixels.sum(axis=(1, 2), dtype=np.uint64) for pixels in (images, squares)], axis=1)
+    return _Decoded(items, images, count_ink_patches(images), sums, failures)
+
+
+def _decoded(plan: Iterator[_Item], config: ConvertConfig) -> Iterator[_Decoded]:
+    """Decode the plan in parallel, chunk by chunk and in order, a bounded number of chunks ahead."""
+    chunks = iter(lambda: list(islice(plan, CHUNK)), [])
+    workers = config.workers or available_cpus()
+    if workers == 1:
+        yield from (_decode_chunk(items, config.size, config.resize) for items in chunks)
+        return
+    window: deque[Future[_Decoded]] = deque()
+    pool = process_pool(workers)
+    try:
+        for items in chunks:
+            window.append(pool.submit(_decode_chunk, items, config.size, config.resize))
+            if len(window) > 3 * workers:
+                yield window.popleft().result()
+        while window:
+            yield window.popleft().result()
+    except BrokenProcessPool as error:
+        raise FastSketchError(
+            "a decoding process was killed, most likely for want of memory",
+            hint="the same command continues; try it with --workers 1",
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+# ----------------------------------------------------------------------------------------------------- writing
+
+
+def _append(
+    chunk: _Decoded, writers: dict[str, PackWriter], journal: _Journal, *, strict: bool, classes: tuple[str, ...]
+) -> None:
+    """Append a chunk's images to the splits they belong to, and note it in the journal."""
+    kept: list[_Item] = []
+    for position, item in enumerate(chunk.items):
+        if item.label != journal.label:
+            journal.finish_class(classes)
+            journal.label, journal.class_samples = item.label, 0
+        journal.offset = item.offset + 1
+        if reason := chunk.failures.get(position):
+            if strict:
+                raise DataError(f"{item.sample.id}: {reason}", hint="mend or remove it, or drop --strict to skip it")
+            journal.skipped.append(Skipped(id=item.sample.id, reason=reason))
+        else:
+            kept.append(item)
+            journal.class_samples += 1
+    for split, writer in writers.items():
+        chosen = [row for row, item in enumerate(kept) if item.split == split]
+        if chosen:
+            labels, ids = zip(*((kept[row].label, kept[row].sample.id) for row in chosen), strict=True)
+            writer.append(chunk.images[chosen], labels, chunk.ink[chosen], ids)
+            journal.count(split, len(chosen), chunk.sums[chosen])
+
+
+def _finish(writers: dict[str, PackWriter], journal: _Journal, size: int) -> dict[str, SplitRecord]:
+    """Finish the writers and describe the splits that have samples."""
+    records: dict[str, SplitRecord] = {}
+    for split, writer in writers.items():
+        total = journal.totals.get(split)
+        if total is None:
+            writer.discard()
+            continue
+        pixels = total.samples * size * size
+        mean = total.sum / pixels
+        records[split] = SplitRecord(
+            samples=total.samples,
+            pixel_mean=mean / PAPER,
+            pixel_std=max(total.squares / pixels - mean**2, 0.0) ** 0.5 / PAPER,
+            files=writer.finish(),
+        )
+    return records
+
+
+def _check_destination(destination: Path, overwrite: bool) -> None:
+    if not destination.exists() or (destination.is_dir() and not any(destination.iterdir())):
+        return
+    if not overwrite:
+        raise ConfigError(f"{destination} exists", hint="choose another folder, or replace it with --overwrite")
+    if not (destination / dataset_json.FILE_NAME).is_file():
+        raise ConfigError(f"{destination} exists and is no data set: --overwrite will not delete it")
+
+
+def _publish(partial: Path, destination: Path) -> None:
+    """Put the finished folder in its place; an earlier data set is deleted only after that."""
+    earlier = destination.with_name(destination.name + ".earlier")
+    if destination.exists():
+        os.replace(destination, earlier)
+    os.replace(partial, destination)
+    atomic.sync(destination.absolute().parent)
+    shutil.rmtree(earlier, ignore_errors=True)
+
+
+# ----------------------------------------------------------------------------------------------------- journal
+
+
+def _fingerprint(source: Source, config: ConvertConfig, spec: SplitSpec | None) -> str:
+    """All that decides the resulting bytes; a partial conversion is continued only if it is the same."""
+    settings = config.model_dump(include={"size", "resize", "classes", "seed", "strict"})
+    return f"{__version__} {source.kind} {source.class_names} {spec} {settings}"
+
+
+class _Totals(BaseModel):
+    samples: int = 0
+    sum: int = 0
+    squares: int = 0
+
+
+class _Journal(BaseModel):
+    """How far the plan has been carried out, and everything needed to go on from there."""
+
+    fingerprint: str
+    label: int = 0
+    offset: int = 0
+    class_samples: int = 0
+    done: int = 0
+    skipped: list[Skipped] = []
+    totals: dict[str, _Totals] = {}
+    lengths: dict[str, dict[str, int]] = {}
+
+    @staticmethod
+    def path(partial: Path) -> Path:
+        return partial / "journal.json"
+
+    @classmethod
+    def open(cls, partial: Path, fingerprint: str) -> _Journal:
+        """The journal of an interrupted conversion with the same fingerprint, or a new one in an emptied folder."""
+        path = cls.path(partial)
+        if path.is_file():
+            try:
+                journal = cls.model_validate_json(path.read_bytes())
+            except ValidationError:
+                log.warning("%s is damaged: starting over", path)
+            else:
+                if journal.fingerprint == fingerprint:
+                    log.info("continuing after %d samples", journal.done)
+                    return journal
+                log.info("%s was begun with other settings: starting over", partial)
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        return cls(fingerprint=fingerprint)
+
+    def save(self, partial: Path) -> None:
+        atomic.write_text(self.path(partial), self.model_dump_json())
+
+    def count(self, split: str, samples: int, sums: npt.NDArray[np.uint64]) -> None:
+        """Add `samples` images with the pixel sums uint64 [samples, 2] to a split's totals."""
+        total = self.totals.setdefault(split, _Totals())
+        pixel_sum, square_sum = (int(value) for value in sums.sum(axis=0))
+        self.totals[split] = _Totals(
+            samples=total.samples + samples, sum=total.sum + pixel_sum, squares=total.squares + square_sum
+        )
+        self.done += samples
+
+    def finish_class(self, classes: tuple[str, ...]) -> None:
+        """Make sure that the class that ends here has at least one image."""
+        if self.class_samples == 0:
+            raise DataError(
+                f"class '{classes[self.label]}': none of its images can be read",
+                hint=f"the first: {self.skipped[-1].id} ({self.skipped[-1].reason})" if self.skipped else None,
+            )

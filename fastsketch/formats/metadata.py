@@ -1,0 +1,136 @@
+"""`dataset.json`: what a converted data set holds, and how it came to be."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fastsketch import atomic
+from fastsketch.errors import ConfigError, DataError
+
+FILE_NAME = "dataset.json"
+
+FORMAT_VERSION = 1
+"""Raised whenever an older fastsketch could not read what a newer one writes."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FileRecord(_Model):
+    """One data file: its name inside the data set, its length in bytes and its SHA-256."""
+
+    name: str
+    bytes: Annotated[int, Field(ge=0)]
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path) -> FileRecord:
+        """Read the file once and record it."""
+        digest = hashlib.sha256()
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+        return cls(name=path.name, bytes=path.stat().st_size, sha256=digest.hexdigest())
+
+
+class SplitRecord(_Model):
+    """One split.
+
+    Attributes:
+        samples: Number of samples.
+        pixel_mean: Mean gray value in [0, 1], paper = 1 (the `standard` normalisation needs it).
+        pixel_std: Standard deviation of the same.
+        files: The split's data files by content: `images`, `labels`, `ink`, `ids`.
+    """
+
+    samples: int
+    pixel_mean: float
+    pixel_std: float
+    files: dict[str, FileRecord]
+
+
+class SourceRecord(_Model):
+    """Where the samples came from: the kind of source and, if fastsketch made the split, how."""
+
+    kind: str
+    split: str | None
+    seed: int | None
+
+
+class Skipped(_Model):
+    """A sample that could not be decoded."""
+
+    id: str
+    reason: str
+
+
+class DatasetMetadata(_Model):
+    """The whole of `dataset.json`. It holds no dates and no absolute paths: the same data give the same bytes.
+
+    Attributes:
+        size: Side of the square images in pixels.
+        resize: Name of the resampling filter.
+        classes: Class names in label order, never to be recomputed from folders.
+        splits: The splits that have samples, in the order train, val, test.
+        skipped: Samples that could not be decoded.
+    """
+
+    format_version: Literal[1] = FORMAT_VERSION
+    fastsketch: str
+    source: SourceRecord
+    size: int
+    resize: str
+    classes: list[str]
+    splits: dict[str, SplitRecord]
+    skipped: list[Skipped]
+
+    def save(self, folder: Path) -> None:
+        """Write `folder/dataset.json`, atomically."""
+        atomic.write_json(folder / FILE_NAME, self.model_dump(mode="json"))
+
+    @classmethod
+    def load(cls, folder: Path) -> DatasetMetadata:
+        """Read `folder/dataset.json`.
+
+        Raises:
+            ConfigError: `folder` is not a converted data set.
+            DataError: The file is damaged, or written by a newer fastsketch.
+        """
+        path = folder / FILE_NAME
+        if not path.is_file():
+            raise ConfigError(
+                f"{folder} is not a converted data set (it has no {FILE_NAME})",
+                hint=f"convert the raw images first: fastsketch convert {folder} DATASET",
+            )
+        try:
+            record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            version = record["format_version"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{path} is damaged ({error})", hint="convert the data set again") from error
+        if version != FORMAT_VERSION:
+            raise DataError(
+                f"{path} has format version {version}, this fastsketch reads version {FORMAT_VERSION}",
+                hint="convert the data set again, or install the fastsketch that wrote it",
+            )
+        try:
+            return cls.model_validate(record)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise DataError(f"{path} is damaged ({where}: {first['msg']})", hint="convert it again") from error
+
+    def split(self, name: str) -> SplitRecord:
+        """The record of one split.
+
+        Raises:
+            ConfigError: The data set has no such split; the hint names those it has.
+        """
+        if name not in self.splits:
+            raise ConfigError(f"the data set has no '{name}' split", hint=f"it has: {', '.join(self.splits)}")
+        return self.splits[name]

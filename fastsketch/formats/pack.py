@@ -1,0 +1,147 @@
+"""The `pack` format: one raw file of uint8 pixels a split, with labels, ink counts and ids beside it.
+
+For a split of N samples of S × S pixels, in the order of classes and, within a class, of ids:
+
+| file              | content                                                                        |
+|-------------------|--------------------------------------------------------------------------------|
+| `train.images.u8` | uint8 [N, 1, S, S], paper = 255                                                |
+| `train.labels.i64`| little-endian int64 [N]                                                        |
+| `train.ink.u16`   | little-endian uint16 [N]: patches of 16 × 16 pixels that hold any ink          |
+| `train.ids.jsonl` | one JSON string a line: the sample's id in its source                          |
+
+Columns rather than one JSON, so that 50 million drawings need no more memory than fifty. Everything is written by
+appending, so that cutting the files back to recorded lengths undoes all that came after.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from fastsketch import atomic
+from fastsketch.errors import DataError
+from fastsketch.formats.metadata import DatasetMetadata, FileRecord
+
+COLUMNS = {"images": "images.u8", "labels": "labels.i64", "ink": "ink.u16", "ids": "ids.jsonl"}
+
+PATCH = 16
+"""Side in pixels of the patches whose ink is counted: that of ViT-S/16 and ViT-B/16."""
+
+INK_THRESHOLD = 248
+"""A pixel below this gray value is ink; above are the traces that sharp resampling filters leave on paper."""
+
+
+def count_ink_patches(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint16]:
+    """Count the patches with any ink of images uint8 [N, S, S] → uint16 [N]; patches at the edge may be partial."""
+    count, size, _ = images.shape
+    ink = images < INK_THRESHOLD
+    if pad := -size % PATCH:
+        ink = np.pad(ink, ((0, 0), (0, pad), (0, pad)))
+    side = ink.shape[1] // PATCH
+    patches = ink.reshape(count, side, PATCH, side, PATCH).any(axis=(2, 4))
+    return patches.sum(axis=(1, 2), dtype=np.uint16)
+
+
+class PackWriter:
+    """Appends samples to one split's four files."""
+
+    def __init__(self, folder: Path, split: str) -> None:
+        self._paths = {column: folder / f"{split}.{suffix}" for column, suffix in COLUMNS.items()}
+        self._files: dict[str, BinaryIO] = {}
+        for column, path in self._paths.items():
+            path.touch()
+            self._files[column] = path.open("r+b")
+
+    def append(
+        self,
+        images: npt.NDArray[np.uint8],
+        labels: Sequence[int],
+        ink: npt.NDArray[np.uint16],
+        ids: Sequence[str],
+    ) -> None:
+        """Append n samples: images uint8 [n, S, S], their labels, ink-patch counts and ids."""
+        self._files["images"].write(np.ascontiguousarray(images).data)
+        self._files["labels"].write(np.asarray(labels, dtype="<i8").tobytes())
+        self._files["ink"].write(ink.astype("<u2").tobytes())
+        self._files["ids"].write("".join(json.dumps(id, ensure_ascii=False) + "\n" for id in ids).encode())
+
+    def sync(self) -> dict[str, int]:
+        """Put everything appended so far on the disk; return each column's length in bytes."""
+        for column, file in self._files.items():
+            file.flush()
+            atomic.sync(self._paths[column])
+        return {column: file.tell() for column, file in self._files.items()}
+
+    def rewind(self, lengths: dict[str, int]) -> None:
+        """Go back to lengths that `sync` returned, in this process or an earlier one.
+
+        Raises:
+            DataError: A file is shorter than recorded.
+        """
+        for column, file in self._files.items():
+            length = lengths.get(column, 0)
+            if self._paths[column].stat().st_size < length:
+                raise DataError(f"{self._paths[column]} is shorter than recorded")
+            file.truncate(length)
+            file.seek(length)
+
+    def finish(self) -> dict[str, FileRecord]:
+        """Put everything on the disk and record the files with their checksums."""
+        self.sync()
+        return {column: FileRecord.of(path) for column, path in self._paths.items()}
+
+    def discard(self) -> None:
+        """Delete the files: the split turned out to be empty."""
+        for path in self._paths.values():
+            path.unlink()
+
+    def __enter__(self) -> PackWriter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for file in self._files.values():
+            # What is still buffered is lost only if `sync` failed before, and then that error is under way already.
+            with suppress(OSError):
+                file.close()
+
+
+class PackSplit:
+    """One split of a pack, memory-mapped: opening costs nothing, reading touches only what is asked for.
+
+    Attributes:
+        images: uint8 [N, 1, S, S], read-only.
+        labels: int64 [N].
+        ink: uint16 [N], patches with ink.
+
+    Raises:
+        ConfigError: The data set has no such split.
+        DataError: A file is missing or its length is not the recorded one.
+    """
+
+    def __init__(self, folder: Path, metadata: DatasetMetadata, split: str) -> None:
+        record = metadata.split(split)
+        paths = {column: folder / file.name for column, file in record.files.items()}
+        for column, file in record.files.items():
+            actual = paths[column].stat().st_size if paths[column].is_file() else None
+            if actual != file.bytes:
+                state = "is missing" if actual is None else f"has {actual:,} bytes instead of {file.bytes:,}"
+                raise DataError(f"{paths[column]} {state}", hint="convert the data set again")
+        shape = (record.samples, 1, metadata.size, metadata.size)
+        self._ids = paths["ids"]
+        self.images: npt.NDArray[np.uint8] = np.memmap(paths["images"], np.uint8, "r", shape=shape)
+        self.labels: npt.NDArray[np.int64] = np.fromfile(paths["labels"], "<i8")
+        self.ink: npt.NDArray[np.uint16] = np.fromfile(paths["ink"], "<u2")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def ids(self) -> list[str]:
+        """The samples' ids in their source, in order."""
+        with self._ids.open(encoding="utf-8") as lines:
+            return [json.loads(line) for line in lines]

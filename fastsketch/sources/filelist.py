@@ -1,0 +1,40 @@
+"""TU-Berlin's `filelist.txt`: one `<class>/<id>.png` a line, relative to the list's own folder."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from fastsketch.errors import DataError
+from fastsketch.sources.sample import ImageSample
+
+
+class FileListSource:
+    """Exactly the images that the list names, whatever else lies beside them; empty lines are passed over.
+
+    Raises:
+        DataError: The list is empty, or a line is not `<class>/<image>` below the list's folder.
+    """
+
+    kind = "filelist"
+    has_splits = False
+
+    def __init__(self, filelist: Path) -> None:
+        self.root = filelist.parent
+        self._files: dict[str, list[str]] = defaultdict(list)
+        for number, line in enumerate(filelist.read_text(encoding="utf-8-sig").splitlines(), start=1):
+            entry = PurePosixPath(line.strip())
+            if not entry.parts:
+                continue
+            if len(entry.parts) != 2 or entry.is_absolute() or ".." in entry.parts:
+                raise DataError(f"{filelist}, line {number}: '{entry}' is not <class>/<image>")
+            self._files[entry.parts[0]].append(str(entry))
+        if not self._files:
+            raise DataError(f"{filelist}: the list is empty")
+        self.class_names = tuple(sorted(self._files))
+
+    def samples(self, label: int) -> Sequence[ImageSample]:
+        """The listed images of one class, sorted by id; one that is missing on disk shows up when it is decoded."""
+        names = sorted(set(self._files[self.class_names[label]]))
+        return [ImageSample(name, self.root / name) for name in names]
