@@ -1,0 +1,7 @@
+"""Evaluation: what a run has learned, as numbers, tables and pictures."""
+
+from __future__ import annotations
+
+from fastsketch.evaluation.evaluate import Evaluation, evaluate
+
+__all__ = ["Evaluation", "evaluate"]

@@ -1,0 +1,109 @@
+"""A run and a split → top-1, top-5, a table of classes and a confusion matrix."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torchmetrics import MetricCollection
+from torchmetrics.classification import MulticlassConfusionMatrix
+
+from fastsketch import atomic
+from fastsketch.augment import SketchAugment
+from fastsketch.device import resolve_device
+from fastsketch.errors import ConfigError
+from fastsketch.evaluation.metrics import ClassScores, class_scores
+from fastsketch.evaluation.plots import plot_confusion
+from fastsketch.formats.metadata import DatasetMetadata
+from fastsketch.formats.pack import PackSplit
+from fastsketch.loaders import ResidentLoader
+from fastsketch.training.checkpoint import load_model
+from fastsketch.training.run import Run
+from fastsketch.training.validation import Scores, accuracy_metrics, validate
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What `evaluate` found, and the files that it wrote.
+
+    Attributes:
+        scores: Loss, top-1 and top-5 of the whole split.
+        classes: Each class, in label order.
+        confusion: int64 [C, C], true classes in rows.
+        table: CSV with a row a class.
+        plot: Picture of the confusion matrix.
+    """
+
+    scores: Scores
+    classes: list[ClassScores]
+    confusion: npt.NDArray[np.int64]
+    table: Path
+    plot: Path
+
+
+def evaluate(
+    run: Run, split: str, *, checkpoint: str = "best", data: Path | None = None, device: str = "auto"
+) -> Evaluation:
+    """Evaluate a run's saved model; on the machine that trained it the numbers are those that training printed.
+
+    Args:
+        run: An existing run.
+        split: Name of the split.
+        checkpoint: `best` or `last`.
+        data: The data set, if it is not where it was in training.
+        device: Where to compute.
+
+    Raises:
+        ConfigError: There is no such split, or the data set's classes are not the run's.
+        DataError: The model or the data set is damaged.
+    """
+    recipe = run.recipe()
+    data = data or recipe.data.path
+    if data is None:
+        raise ConfigError(f"{run.config} names no data set", hint="name it with --data")
+    dataset = DatasetMetadata.load(data)
+    if not run.holds(dataset):
+        raise ConfigError(f"{data} has other classes than the data set that {run.root} was trained on")
+    target = resolve_device(device)
+    model, spec = load_model(run.root / checkpoint)
+    if spec.size != dataset.size:
+        raise ConfigError(f"{run.root} was trained on {spec.size} px images, {data} has {dataset.size} px")
+    loader = ResidentLoader(
+        PackSplit(data, dataset, split), batch_size=recipe.data.eval_batch_size, device=target, shuffle=False
+    )
+    metrics = MetricCollection(
+        {
+            **accuracy_metrics(len(dataset.classes)),
+            "confusion": MulticlassConfusionMatrix(len(dataset.classes), validate_args=False),
+        }
+    ).to(target)
+    scores = validate(
+        model.to(target, memory_format=torch.channels_last),
+        SketchAugment(recipe.augment, spec.size, spec.mean, spec.std),
+        loader,
+        metrics,
+    )
+    confusion: npt.NDArray[np.int64] = metrics.compute()["confusion"].cpu().numpy()
+    classes = class_scores(confusion, dataset.classes)
+    name = f"{checkpoint}-{split}"
+    table, plot = run.evaluation / f"{name}-classes.csv", run.plots / f"confusion-{name}.png"
+    for path in (table, plot):
+        path.parent.mkdir(exist_ok=True)
+    atomic.write_json(run.evaluation / f"{name}.json", scores._asdict())
+    _write_table(table, classes)
+    plot_confusion(plot, confusion, dataset.classes, title=f"{run.root.name}, {split}: top-1 {scores.top1:.1%}")
+    return Evaluation(scores, classes, confusion, table, plot)
+
+
+def _write_table(path: Path, classes: list[ClassScores]) -> None:
+    """A row a class, the worst recognised first."""
+    table = io.StringIO()
+    writer = csv.DictWriter(table, [field.name for field in fields(ClassScores)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(each) for each in sorted(classes, key=lambda each: (each.accuracy, each.name)))
+    atomic.write_text(path, table.getvalue())

@@ -1,0 +1,7 @@
+"""Models: timm's, with one gray input channel."""
+
+from __future__ import annotations
+
+from fastsketch.models.zoo import SHORT_NAMES, create_model
+
+__all__ = ["SHORT_NAMES", "create_model"]

@@ -1,0 +1,90 @@
+"""Saving and loading: models as plain timm opens them, and what a resumed run needs."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors import SafetensorError
+from timm.models import save_for_hf
+from torch import nn
+
+from fastsketch import atomic
+from fastsketch.errors import DataError
+
+MODEL_FILES = ("config.json", "model.safetensors")
+
+
+@dataclass(frozen=True, slots=True)
+class InputSpec:
+    """What a model's input is: size × size pixels, gray values in [0, 1] (paper = 1), less `mean`, over `std`."""
+
+    size: int
+    mean: float
+    std: float
+
+
+def save_model(model: nn.Module, folder: Path, spec: InputSpec, class_names: list[str]) -> None:
+    """Write `model.safetensors` and timm's `config.json` (with label names and preprocessing) into `folder`.
+
+    `timm.create_model("local-dir:FOLDER", pretrained=True)` opens it. Each file is replaced atomically, the weights
+    last: a run writes the same configuration every time.
+    """
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as temporary:
+        save_for_hf(
+            model,
+            temporary,
+            model_config={"label_names": class_names},
+            data_config={
+                "input_size": (1, spec.size, spec.size),
+                "mean": (spec.mean,),
+                "std": (spec.std,),
+                "interpolation": "bilinear",
+                "crop_pct": 1.0,
+            },
+            safe_serialization=True,
+        )
+        for name in MODEL_FILES:
+            atomic.sync(Path(temporary, name))
+            os.replace(Path(temporary, name), folder / name)
+    atomic.sync(folder)
+
+
+def load_model(folder: Path) -> tuple[nn.Module, InputSpec]:
+    """Open what `save_model` wrote.
+
+    Raises:
+        DataError: A file is missing or damaged.
+    """
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))["pretrained_cfg"]
+        spec = InputSpec(size=config["input_size"][-1], mean=config["mean"][0], std=config["std"][0])
+        return timm.create_model(f"local-dir:{folder}", pretrained=True), spec
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise DataError(f"{folder} holds no usable model: {str(error).splitlines()[0]}") from error
+
+
+def save_resume(path: Path, state: dict[str, Any]) -> None:
+    """Write what the next epoch needs, atomically."""
+    with atomic.replacing(path) as temporary:
+        torch.save(state, temporary)
+
+
+def load_resume(path: Path, device: torch.device) -> dict[str, Any]:
+    """Read what `save_resume` wrote; only tensors and plain values are ever unpickled.
+
+    Raises:
+        DataError: The file is missing or damaged.
+    """
+    try:
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        raise DataError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+    return state
