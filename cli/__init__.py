@@ -1,0 +1,1 @@
+"""The command line of fastsketch, installed as the package `fastsketch_cli`."""

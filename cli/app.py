@@ -1,0 +1,43 @@
+"""The command `fastsketch`. Commands import what they need when they run, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import typer
+
+from . import convert, demo, evaluate, recipes, train
+
+app = typer.Typer(
+    name="fastsketch",
+    help="The fastest way to fine-tune an image classifier on sketches.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        from fastsketch import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version."),
+) -> None:
+    pass
+
+
+app.command("demo")(demo.command)
+app.command("convert")(convert.command)
+app.command("train")(train.command)
+app.command("evaluate")(evaluate.command)
+app.command("recipes")(recipes.command)
+
+
+def main() -> None:
+    """Entry point of the installed script."""
+    app()

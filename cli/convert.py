@@ -1,0 +1,78 @@
+"""`fastsketch convert`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from .console import console, error_boundary, progress_bar
+
+if TYPE_CHECKING:
+    from fastsketch.config import ConvertConfig
+    from fastsketch.formats.metadata import DatasetMetadata
+
+MOST_SKIPPED = 10
+"""So many unreadable images are listed; all of them are in dataset.json."""
+
+
+def command(
+    source: Annotated[Path, typer.Argument(help="Folder of images, filelist.txt, or Quick, Draw! .ndjson[.gz].")],
+    destination: Annotated[Path, typer.Argument(help="The data set to write.")],
+    size: Annotated[int, typer.Option(help="Side of the square images in pixels.")] = 224,
+    split: Annotated[
+        str | None, typer.Option(help="48/9/23 a class, or fractions 0.8/0.1/0.1: train/val/test.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
+    classes: Annotated[int | None, typer.Option(help="Keep the first so many classes only.")] = None,
+    resize: Annotated[str, typer.Option(help="bilinear, box, bicubic, lanczos or nearest.")] = "bilinear",
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first unreadable image.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing data set.")] = False,
+    workers: Annotated[int, typer.Option(help="Decoding processes; 0: one a core.")] = 0,
+) -> None:
+    """Decode and resize images once, into a data set that loads at memory speed."""
+    with error_boundary():
+        from fastsketch.config import ConvertConfig, validated
+
+        options = {
+            "size": size,
+            "resize": resize,
+            "split": split,
+            "seed": seed,
+            "classes": classes,
+            "strict": strict,
+            "overwrite": overwrite,
+            "workers": workers,
+        }
+        convert_and_report(source, destination, validated(ConvertConfig, options, "options"))
+
+
+def convert_and_report(source: Path, destination: Path, config: ConvertConfig) -> DatasetMetadata:
+    """Convert with a progress bar, and print what came of it."""
+    from fastsketch.convert import convert
+    from fastsketch.sources import open_source
+
+    started = perf_counter()
+    with progress_bar() as bar:
+        task = bar.add_task("converting", total=100, note="")
+
+        def advance(samples: int, share: float) -> None:
+            bar.update(task, completed=round(100 * share), note=f"{samples:,} images")
+
+        metadata = convert(open_source(source), destination, config, advance)
+    samples = sum(record.samples for record in metadata.splits.values())
+    counts = ", ".join(f"{record.samples:,} {split}" for split, record in metadata.splits.items())
+    rate = samples / (perf_counter() - started)
+    console.print(
+        f"[bold]{escape(str(destination))}[/]: {samples:,} images of {len(metadata.classes)} classes at "
+        f"{metadata.size} px ({counts}), {rate:,.0f} images/s",
+        soft_wrap=True,
+    )
+    for skipped in metadata.skipped[:MOST_SKIPPED]:
+        console.print(f"  skipped {escape(skipped.id)}: {escape(skipped.reason)}", soft_wrap=True)
+    if metadata.skipped:
+        console.print(f"  {len(metadata.skipped)} unreadable images skipped; dataset.json lists them all")
+    return metadata

@@ -1,0 +1,53 @@
+"""`fastsketch evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from .console import console, error_boundary
+
+if TYPE_CHECKING:
+    from fastsketch.evaluation import Evaluation
+
+WORST_CLASSES = 5
+
+
+def command(
+    run: Annotated[Path, typer.Argument(help="A run directory.")],
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "val",
+    checkpoint: Annotated[str, typer.Option(help="best or last.")] = "best",
+    data: Annotated[Path | None, typer.Option(help="The data set, if it has moved since training.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
+) -> None:
+    """Evaluate a trained model: top-1, top-5, a table of classes, a confusion matrix."""
+    with error_boundary():
+        evaluate_and_report(run, split, checkpoint=checkpoint, data=data, device=device)
+
+
+def evaluate_and_report(
+    root: Path, split: str, *, checkpoint: str = "best", data: Path | None = None, device: str = "auto"
+) -> Evaluation:
+    """Evaluate, and print the scores and the classes that are recognised worst."""
+    from rich.table import Table
+
+    from fastsketch.evaluation import evaluate
+    from fastsketch.training.run import Run
+
+    result = evaluate(Run.open(root), split, checkpoint=checkpoint, data=data, device=device)
+    scores = result.scores
+    console.print(
+        f"[bold]{escape(str(root))}[/], {split}: "
+        f"top-1 {scores.top1:.2%}, top-5 {scores.top5:.2%}, loss {scores.loss:.4f}",
+        soft_wrap=True,
+    )
+    table = Table("class", "images", "accuracy", "most often taken for", box=None, header_style="dim")
+    worst = sorted((each for each in result.classes if each.images), key=lambda each: each.accuracy)
+    for each in worst[:WORST_CLASSES]:
+        table.add_row(escape(each.name), str(each.images), f"{each.accuracy:.0%}", escape(each.confused_with))
+    console.print(table)
+    console.print(f"all classes: {escape(str(result.table))}\nconfusion:   {escape(str(result.plot))}", soft_wrap=True)
+    return result

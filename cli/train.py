@@ -1,0 +1,88 @@
+"""`fastsketch train`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from .console import console, error_boundary, progress_bar
+
+if TYPE_CHECKING:
+    from fastsketch.config import Recipe
+    from fastsketch.training.run import Run
+    from fastsketch.training.tracking import EpochRecord
+
+
+def command(
+    data: Annotated[Path | None, typer.Argument(help="A converted data set.")] = None,
+    model: Annotated[str | None, typer.Option(help="vit_small, vit_base, resnet50, ... or any timm name.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="A recipe's name (see `recipes`) or a YAML file.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run directory. [default: runs/DATA-MODEL-TIME]")] = None,
+    weights: Annotated[Path | None, typer.Option(help="Local .safetensors or .pth file of tensors.")] = None,
+    pretrained: Annotated[bool, typer.Option("--pretrained", help="Fetch timm's weights from the hub.")] = False,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training split.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Weights, order, augmentation and dropout follow from it.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps, ...")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Any other key: optimizer.lr=3e-4")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Continue this run directory; give nothing else.")] = None,
+) -> None:
+    """Train a model on a converted data set."""
+    with error_boundary():
+        from fastsketch.config import load_recipe
+        from fastsketch.errors import ConfigError
+        from fastsketch.training.run import Run
+
+        if resume is not None:
+            run = Run.open(resume)
+            train_and_report(run.recipe(), run, resume=True)
+            return
+        resolved = load_recipe(
+            recipe,
+            set_ or (),
+            data__path=data and str(data),
+            model__name=model,
+            model__weights=weights and str(weights),
+            model__pretrained=pretrained or None,
+            training__epochs=epochs,
+            training__seed=seed,
+            training__device=device,
+        )
+        if resolved.data.path is None:
+            raise ConfigError("no data set given", hint="fastsketch train DATA, where DATA is a converted data set")
+        stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+        root = out or Path("runs", f"{resolved.data.path.resolve().name}-{resolved.model.name}-{stamp}")
+        train_and_report(resolved, Run(root))
+
+
+def train_and_report(recipe: Recipe, run: Run, *, resume: bool = False) -> list[EpochRecord]:
+    """Train with a progress bar and a line an epoch, and plot the curves."""
+    from fastsketch.evaluation.plots import plot_curves
+    from fastsketch.training.engine import fit
+
+    curves = run.plots / "curves.png"
+    console.print("epoch  train loss  val loss   top-1   top-5  images/s", style="dim")
+    with progress_bar() as bar:
+        task = bar.add_task("training", total=None, note="")
+
+        def on_step(epoch: int, step: int, steps: int) -> None:
+            bar.update(task, description=f"epoch {epoch}", completed=step, total=steps)
+
+        def on_epoch(record: EpochRecord) -> None:
+            console.print(
+                f"{record.epoch:5d}  {record.train_loss:10.4f}  {record.val_loss:8.4f}  {record.val_top1:6.2%}  "
+                f"{record.val_top5:6.2%}  {record.images_per_second:8,.0f}"
+            )
+
+        records = fit(recipe, run, resume=resume, on_step=on_step, on_epoch=on_epoch)
+    best = max(records, key=lambda record: record.val_top1)
+    plot_curves(curves, records, title=f"{run.root.name}: {recipe.model.name}")
+    console.print(
+        f"[bold]{escape(str(run.root))}[/]: best val top-1 {best.val_top1:.2%} in epoch {best.epoch}; "
+        f"model in {escape(str(run.best))}, curves in {escape(str(curves))}",
+        soft_wrap=True,
+    )
+    return records
