@@ -100,7 +100,7 @@ def environment() -> dict[str, object]:
 def write_results(
     folder: Path, name: str, settings: Mapping[str, object], timings: Sequence[Timing], **more: object
 ) -> Path:
-    """Write `folder/<name>-<device>.json` with the environment, the settings, every timing and whatever else there is."""
+    """Write `folder/<name>-<device>.json`: the environment, the settings, every timing and whatever else there is."""
     device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else f"cpu{available_cpus()}"
     path = folder / f"{name}-{device.lower().replace(' ', '-')}.json"
     folder.mkdir(parents=True, exist_ok=True)

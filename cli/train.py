@@ -64,14 +64,18 @@ def train_and_report(recipe: Recipe, run: Run, *, resume: bool = False) -> list[
     from fastsketch.training.engine import fit
 
     curves = run.plots / "curves.png"
-    console.print("epoch  train loss  val loss   top-1   top-5  images/s", style="dim")
     with progress_bar() as bar:
         task = bar.add_task("training", total=None, note="")
 
         def on_step(epoch: int, step: int, steps: int) -> None:
             bar.update(task, description=f"epoch {epoch}", completed=step, total=steps)
 
+        shown: list[EpochRecord] = []
+
         def on_epoch(record: EpochRecord) -> None:
+            if not shown:
+                console.print("epoch  train loss  val loss   top-1   top-5  images/s", style="dim")
+            shown.append(record)
             console.print(
                 f"{record.epoch:5d}  {record.train_loss:10.4f}  {record.val_loss:8.4f}  {record.val_top1:6.2%}  "
                 f"{record.val_top5:6.2%}  {record.images_per_second:8,.0f}"

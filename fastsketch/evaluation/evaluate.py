@@ -9,8 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from fastsketch import atomic
@@ -22,6 +20,7 @@ from fastsketch.evaluation.plots import plot_confusion
 from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.formats.pack import PackSplit
 from fastsketch.loaders import ResidentLoader
+from fastsketch.models.zoo import place
 from fastsketch.training.checkpoint import load_model
 from fastsketch.training.run import Run
 from fastsketch.training.validation import Scores, accuracy_metrics, validate
@@ -76,17 +75,13 @@ def evaluate(
     loader = ResidentLoader(
         PackSplit(data, dataset, split), batch_size=recipe.data.eval_batch_size, device=target, shuffle=False
     )
-    metrics = MetricCollection(
-        {
-            **accuracy_metrics(len(dataset.classes)),
-            "confusion": MulticlassConfusionMatrix(len(dataset.classes), validate_args=False),
-        }
-    ).to(target)
+    metrics = accuracy_metrics(len(dataset.classes))
+    metrics.add_metrics({"confusion": MulticlassConfusionMatrix(len(dataset.classes), validate_args=False)})
     scores = validate(
-        model.to(target, memory_format=torch.channels_last),
+        place(model, target),
         SketchAugment(recipe.augment, spec.size, spec.mean, spec.std),
         loader,
-        metrics,
+        metrics.to(target),
     )
     confusion: npt.NDArray[np.int64] = metrics.compute()["confusion"].cpu().numpy()
     classes = class_scores(confusion, dataset.classes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -81,7 +81,7 @@ class DatasetMetadata(_Model):
         skipped: Samples that could not be decoded.
     """
 
-    format_version: Literal[1] = FORMAT_VERSION
+    format_version: int = FORMAT_VERSION
     fastsketch: str
     source: SourceRecord
     size: int
@@ -103,6 +103,8 @@ class DatasetMetadata(_Model):
             DataError: The file is damaged, or written by a newer fastsketch.
         """
         path = folder / FILE_NAME
+        if not folder.exists():
+            raise ConfigError(f"{folder}: no such folder")
         if not path.is_file():
             raise ConfigError(
                 f"{folder} is not a converted data set (it has no {FILE_NAME})",

@@ -45,7 +45,8 @@ def count_ink_patches(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint16]:
         ink = np.pad(ink, ((0, 0), (0, pad), (0, pad)))
     side = ink.shape[1] // PATCH
     patches = ink.reshape(count, side, PATCH, side, PATCH).any(axis=(2, 4))
-    return patches.sum(axis=(1, 2), dtype=np.uint16)
+    counts: npt.NDArray[np.uint16] = patches.sum(axis=(1, 2), dtype=np.uint16)
+    return counts
 
 
 class PackWriter:

@@ -48,5 +48,5 @@ class ResidentLoader:
         order = self._order
         if self._shuffle:
             order = epoch_order(len(order), self._seed, number, order.device)
-        for indices in order[: self.samples].split(self._batch_size):
+        for indices in torch.split(order[: self.samples], self._batch_size):
             yield Batch(self._images.index_select(0, indices), self._labels.index_select(0, indices), indices)

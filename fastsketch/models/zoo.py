@@ -5,8 +5,10 @@ from __future__ import annotations
 import difflib
 import pickle
 from pathlib import Path
+from typing import Any, cast
 
 import timm
+import torch
 from safetensors import SafetensorError
 from timm.models import load_state_dict
 from torch import Tensor, nn
@@ -35,7 +37,7 @@ def create_model(config: ModelConfig, *, num_classes: int, size: int) -> nn.Modu
         FastSketchError: Weights could not be fetched from the hub.
     """
     name = timm_name(config.name)
-    arguments = {"in_chans": 1, "num_classes": num_classes, "drop_rate": config.dropout}
+    arguments: dict[str, Any] = {"in_chans": 1, "num_classes": num_classes, "drop_rate": config.dropout}
     if timm.get_pretrained_cfg(name).fixed_input_size:
         arguments["img_size"] = size
     if config.weights is None and not config.pretrained:
@@ -48,11 +50,12 @@ def create_model(config: ModelConfig, *, num_classes: int, size: int) -> nn.Modu
     else:
         origin = "the hub"
     try:
-        return timm.create_model(name, pretrained=True, **arguments)
+        model: nn.Module = timm.create_model(name, pretrained=True, **arguments)
     except Exception as error:  # timm and the hub's client raise whatever their layers raise
         reason = str(error).strip().splitlines()[-1].strip() if str(error).strip() else type(error).__name__
         kind = ConfigError if config.weights is not None else FastSketchError
         raise kind(f"weights of '{name}' cannot be loaded from {origin}: {reason}") from error
+    return model
 
 
 def timm_name(name: str) -> str:
@@ -77,8 +80,14 @@ def pretrained_normalization(model: nn.Module) -> tuple[float, float]:
 
     The three channels' values are averaged: a gray image has one channel, and ImageNet's differ by under 0.08.
     """
-    mean, std = model.pretrained_cfg["mean"], model.pretrained_cfg["std"]
+    config = _pretrained_config(model)
+    mean, std = config["mean"], config["std"]
     return sum(mean) / len(mean), sum(std) / len(std)
+
+
+def place(model: nn.Module, device: torch.device) -> nn.Module:
+    """Move a model to `device`, convolutions' weights in channels-last order (1.3 × faster for EfficientNet)."""
+    return model.to(device).to(memory_format=torch.channels_last)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -91,24 +100,31 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise ConfigError(f"{path}: no such weights file")
     try:
-        return load_state_dict(str(path), use_ema=True, device="cpu", weights_only=True)
+        tensors: dict[str, Tensor] = load_state_dict(str(path), use_ema=True, device="cpu", weights_only=True)
     except (SafetensorError, RuntimeError, pickle.UnpicklingError, ValueError, EOFError, KeyError) as error:
         raise DataError(f"{path} is not a readable .safetensors or .pth file of tensors") from error
+    return tensors
 
 
-def _build(name: str, arguments: dict[str, int | float]) -> nn.Module:
+def _build(name: str, arguments: dict[str, Any]) -> nn.Module:
     """The model with random weights."""
     try:
-        return timm.create_model(name, pretrained=False, **arguments)
+        model: nn.Module = timm.create_model(name, pretrained=False, **arguments)
     except (TypeError, AssertionError, RuntimeError, ValueError) as error:
         size = arguments.get("img_size")
         reason = f"{size} px images" if size else "one gray channel"
         raise ConfigError(f"'{name}' cannot be built for {reason}: {error or type(error).__name__}") from error
+    return model
+
+
+def _pretrained_config(model: nn.Module) -> dict[str, Any]:
+    """timm's description of the model's weights: input size, mean and standard deviation, name of the classifier."""
+    return cast(dict[str, Any], model.pretrained_cfg)
 
 
 def _check_fit(tensors: dict[str, Tensor], model: nn.Module, path: Path, name: str) -> None:
     """timm loads what fits and only logs the rest; a file for another model must not pass as one for this."""
-    classifier = model.pretrained_cfg.get("classifier") or ()
+    classifier = _pretrained_config(model).get("classifier") or ()
     heads = (classifier,) if isinstance(classifier, str) else tuple(classifier)
     wanted = [key for key in model.state_dict() if not key.startswith(heads)]
     missing = [key for key in wanted if key not in tensors]

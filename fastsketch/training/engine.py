@@ -19,7 +19,7 @@ from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.formats.pack import PackSplit
 from fastsketch.loaders import ResidentLoader
 from fastsketch.loaders.base import derived_seed
-from fastsketch.models.zoo import create_model, pretrained_normalization
+from fastsketch.models.zoo import create_model, place, pretrained_normalization
 from fastsketch.training.checkpoint import InputSpec, load_resume, save_model, save_resume
 from fastsketch.training.optim import create_optimizer, create_schedule
 from fastsketch.training.run import Run
@@ -84,7 +84,7 @@ def fit(
     # ----------------------------------------------------------------------------------------------------- model
     torch.manual_seed(seed)
     model = create_model(recipe.model, num_classes=len(dataset.classes), size=dataset.size)
-    model = model.to(device, memory_format=torch.channels_last)
+    model = place(model, device)
     spec = _input_spec(recipe.augment, dataset, model)
     augment = SketchAugment(recipe.augment, spec.size, spec.mean, spec.std)
     metrics = accuracy_metrics(len(dataset.classes)).to(device)
@@ -124,7 +124,7 @@ def fit(
                 images = augment(batch.images, augment.draw(batch_size, generator))
                 loss = F.cross_entropy(model(images), batch.labels, label_smoothing=recipe.training.label_smoothing)
                 optimizer.zero_grad()
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 loss_sum += loss.detach()
                 if on_step:

@@ -25,11 +25,12 @@ def create_optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizer:
         near = difflib.get_close_matches(config.name, names, n=1)
         raise ConfigError(f"no optimizer '{config.name}'" + (f"; did you mean '{near[0]}'?" if near else ""))
     try:
-        return create_optimizer_v2(
+        optimizer: Optimizer = create_optimizer_v2(
             model, opt=config.name, lr=config.lr, weight_decay=config.weight_decay, momentum=config.momentum
         )
     except (AssertionError, ImportError) as error:
         raise ConfigError(f"optimizer '{config.name}' cannot be used here: {error}") from error
+    return optimizer
 
 
 def create_schedule(optimizer: Optimizer, config: ScheduleConfig, *, epochs: int, steps_per_epoch: int) -> Scheduler:

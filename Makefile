@@ -1,0 +1,38 @@
+# make demo     install, then draw a sketch data set, convert it, train on it and evaluate
+# make test     install, then everything that must hold before a change lands
+# make test-all the same with the slow tests, on the real sketches if FASTSKETCH_DATA is there
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: demo test test-all lint install constraints clean
+
+demo: install
+	@$(BIN)/fastsketch demo
+
+test: lint
+	$(BIN)/pytest -m "not slow"
+
+test-all: lint
+	$(BIN)/pytest
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy fastsketch cli
+	$(BIN)/lint-imports
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt .ci/install
+	@.ci/install $(VENV)
+	@touch $@
+
+# Pins for reproducible runs, for every supported Python at once; needs uv.
+constraints:
+	uv pip compile pyproject.toml --universal --python-version 3.10 --all-extras --group dev --upgrade \
+	  --no-header --no-annotate --output-file constraints.txt
+
+clean:
+	rm -rf $(VENV) demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
