@@ -52,7 +52,7 @@ def command(
 
 def convert_and_report(source: Path, destination: Path, config: ConvertConfig) -> DatasetMetadata:
     """Convert with a progress bar, and print what came of it."""
-    from fastsketch.convert import convert
+    from fastsketch.convert import convert_dataset
     from fastsketch.sources import open_source
 
     started = perf_counter()
@@ -62,7 +62,7 @@ def convert_and_report(source: Path, destination: Path, config: ConvertConfig) -
         def advance(samples: int, share: float) -> None:
             bar.update(task, completed=round(100 * share), note=f"{samples:,} images")
 
-        metadata = convert(open_source(source), destination, config, advance)
+        metadata = convert_dataset(open_source(source), destination, config, advance)
     samples = sum(record.samples for record in metadata.splits.values())
     counts = ", ".join(f"{record.samples:,} {split}" for split, record in metadata.splits.items())
     rate = samples / (perf_counter() - started)

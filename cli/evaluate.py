@@ -34,10 +34,10 @@ def evaluate_and_report(
     """Evaluate, and print the scores and the classes that are recognised worst."""
     from rich.table import Table
 
-    from fastsketch.evaluation import evaluate
+    from fastsketch.evaluation import evaluate_run
     from fastsketch.training.run import Run
 
-    result = evaluate(Run.open(root), split, checkpoint=checkpoint, data=data, device=device)
+    result = evaluate_run(Run.open(root), split, checkpoint=checkpoint, data=data, device=device)
     scores = result.scores
     console.print(
         f"[bold]{escape(str(root))}[/], {split}: "

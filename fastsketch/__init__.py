@@ -6,7 +6,7 @@
     recipe = fastsketch.load_recipe("quick", data__path=data)
     run = fastsketch.Run(folder)
     fastsketch.fit(recipe, run)
-    fastsketch.evaluate(run, "test").scores.top1
+    fastsketch.evaluate_run(run, "test").scores.top1
 
 Names are imported when they are first used, so that `import fastsketch` costs nothing.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fastsketch.config import load_recipe as load_recipe
     from fastsketch.convert import convert_dataset as convert_dataset
     from fastsketch.errors import FastSketchError as FastSketchError
-    from fastsketch.evaluation import evaluate as evaluate
+    from fastsketch.evaluation import evaluate_run as evaluate_run
     from fastsketch.sources import open_source as open_source
     from fastsketch.training import Run as Run
     from fastsketch.training import fit as fit
@@ -37,13 +37,13 @@ _HOMES = {
     "Run": "fastsketch.training",
     "SketchAugment": "fastsketch.augment",
     "convert_dataset": "fastsketch.convert",
-    "evaluate": "fastsketch.evaluation",
+    "evaluate_run": "fastsketch.evaluation",
     "fit": "fastsketch.training",
     "load_recipe": "fastsketch.config",
     "open_source": "fastsketch.sources",
 }
 
-__all__ = ["__version__", *_HOMES]  # noqa: PLE0604
+__all__ = ["__version__", *_HOMES]
 
 
 def __getattr__(name: str) -> object:

@@ -53,7 +53,7 @@ Progress = Callable[[int, float], None]
 """Called with the number of samples done and the share of all work that is done, in [0, 1]."""
 
 
-def convert(
+def convert_dataset(
     source: Source, destination: Path, config: ConvertConfig, progress: Progress | None = None
 ) -> DatasetMetadata:
     """Convert `source` into the folder `destination` and return its metadata.

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from fastsketch.evaluation.evaluate import Evaluation, evaluate
+from fastsketch.evaluation.evaluate import Evaluation, evaluate_run
 
-__all__ = ["Evaluation", "evaluate"]
+__all__ = ["Evaluation", "evaluate_run"]

@@ -28,7 +28,7 @@ from fastsketch.training.validation import Scores, accuracy_metrics, validate
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What `evaluate` found, and the files that it wrote.
+    """What `evaluate_run` found, and the files that it wrote.
 
     Attributes:
         scores: Loss, top-1 and top-5 of the whole split.
@@ -45,7 +45,7 @@ class Evaluation:
     plot: Path
 
 
-def evaluate(
+def evaluate_run(
     run: Run, split: str, *, checkpoint: str = "best", data: Path | None = None, device: str = "auto"
 ) -> Evaluation:
     """Evaluate a run's saved model; on the machine that trained it the numbers are those that training printed.

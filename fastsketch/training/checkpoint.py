@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import pickle
@@ -19,8 +20,6 @@ from torch import nn
 from fastsketch import atomic
 from fastsketch.errors import DataError
 
-MODEL_FILES = ("config.json", "model.safetensors")
-
 
 @dataclass(frozen=True, slots=True)
 class InputSpec:
@@ -34,9 +33,11 @@ class InputSpec:
 def save_model(model: nn.Module, folder: Path, spec: InputSpec, class_names: list[str]) -> None:
     """Write `model.safetensors` and timm's `config.json` (with label names and preprocessing) into `folder`.
 
-    `timm.create_model("local-dir:FOLDER", pretrained=True)` opens it. Each file is replaced atomically, the weights
-    last: a run writes the same configuration every time.
+    `timm.create_model("local-dir:FOLDER", pretrained=True)` opens it. Each file is replaced atomically; that they
+    are two does not matter, because a run writes the same configuration every time.
     """
+    # safetensors takes no channels-last tensors, and timm saves a model's own: give it a copy.
+    model = copy.deepcopy(model).to("cpu").to(memory_format=torch.contiguous_format)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as temporary:
         save_for_hf(
             model,
@@ -51,7 +52,7 @@ def save_model(model: nn.Module, folder: Path, spec: InputSpec, class_names: lis
             },
             safe_serialization=True,
         )
-        for name in MODEL_FILES:
+        for name in ("config.json", "model.safetensors"):
             atomic.sync(Path(temporary, name))
             os.replace(Path(temporary, name), folder / name)
     atomic.sync(folder)

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from fastsketch.config import ModelConfig
+from fastsketch.errors import ConfigError, DataError
+from fastsketch.models import SHORT_NAMES, create_model
+from fastsketch.models.zoo import pretrained_normalization, timm_name
+
+
+@pytest.fixture
+def rgb_weights(tmp_path: Path) -> Path:
+    """ImageNet-shaped weights (1000 classes, three channels) for timm's test_efficientnet."""
+    torch.manual_seed(0)
+    path = tmp_path / "weights.safetensors"
+    save_file(timm.create_model("test_efficientnet").state_dict(), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["vit_small", "resnet50", pytest.param("vit_base", marks=pytest.mark.slow)]
+    + [pytest.param(name, marks=pytest.mark.slow) for name in ("resnet101", "resnext50_32x4d", "wide_resnet50_2")],
+)
+def test_the_reports_models_take_one_gray_channel(name: str) -> None:
+    model = create_model(ModelConfig(name=name), num_classes=250, size=224).eval()
+    with torch.inference_mode():
+        assert model(torch.zeros(1, 1, 224, 224)).shape == (1, 250)
+
+
+def test_short_names_are_names_that_timm_knows() -> None:
+    assert set(SHORT_NAMES.values()) <= set(timm.list_models())
+
+
+def test_dropout_is_before_the_head() -> None:
+    assert create_model(ModelConfig(name="test_resnet", dropout=0.25), num_classes=3, size=32).drop_rate == 0.25
+
+
+def test_a_vision_transformer_is_built_for_the_data_sets_size() -> None:
+    model = create_model(ModelConfig(name="test_vit"), num_classes=3, size=96)
+    assert model(torch.zeros(2, 1, 96, 96)).shape == (2, 3)
+
+
+def test_local_weights_are_fitted_to_gray_images_and_a_new_head(rgb_weights: Path) -> None:
+    config = ModelConfig(name="test_efficientnet", weights=rgb_weights, dropout=0)
+    gray = create_model(config, num_classes=7, size=64).eval()
+    rgb = timm.create_model("test_efficientnet", pretrained_cfg_overlay={"file": str(rgb_weights)}, pretrained=True)
+    images = torch.randn(2, 1, 64, 64)
+    with torch.inference_mode():
+        # Exact for equal channels: the stem is linear and its filters were summed.
+        torch.testing.assert_close(
+            gray.forward_features(images),
+            rgb.eval().forward_features(images.expand(-1, 3, -1, -1)),
+            rtol=1e-4,
+            atol=1e-5,
+        )
+    assert gray.get_classifier().out_features == 7
+
+
+def test_tensors_in_a_pth_file_load_too(rgb_weights: Path, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    source = timm.create_model("test_efficientnet")
+    path = tmp_path / "weights.pth"
+    torch.save({"state_dict": source.state_dict()}, path)
+    model = create_model(ModelConfig(name="test_efficientnet", weights=path), num_classes=1000, size=64)
+    torch.testing.assert_close(model.get_classifier().weight, source.get_classifier().weight)
+
+
+def test_weights_of_a_finished_run_start_another(tmp_path: Path) -> None:
+    first = create_model(ModelConfig(name="test_resnet"), num_classes=5, size=32)
+    path = tmp_path / "model.safetensors"
+    save_file(first.state_dict(), path)
+    second = create_model(ModelConfig(name="test_resnet", weights=path), num_classes=9, size=32)
+    torch.testing.assert_close(second.state_dict()["conv1.0.weight"], first.state_dict()["conv1.0.weight"])
+
+
+def test_weights_for_another_model_are_refused(rgb_weights: Path) -> None:
+    with pytest.raises(ConfigError, match="is not for 'test_resnet'"):
+        create_model(ModelConfig(name="test_resnet", weights=rgb_weights), num_classes=3, size=32)
+
+
+def test_weights_of_other_shapes_are_refused(rgb_weights: Path, tmp_path: Path) -> None:
+    tensors = timm.create_model("test_efficientnet").state_dict()
+    key = next(key for key, value in tensors.items() if value.ndim == 4 and key != "conv_stem.weight")
+    tensors[key] = torch.zeros(1, 1, 1, 1)
+    path = tmp_path / "other.safetensors"
+    save_file(tensors, path)
+    with pytest.raises(ConfigError, match="cannot be loaded"):
+        create_model(ModelConfig(name="test_efficientnet", weights=path), num_classes=3, size=32)
+
+
+def test_a_missing_weights_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such weights file"):
+        create_model(ModelConfig(name="test_resnet", weights=tmp_path / "none.pth"), num_classes=3, size=32)
+
+
+def test_a_truncated_weights_file_is_told(rgb_weights: Path) -> None:
+    rgb_weights.write_bytes(rgb_weights.read_bytes()[:1000])
+    with pytest.raises(DataError, match="not a readable"):
+        create_model(ModelConfig(name="test_efficientnet", weights=rgb_weights), num_classes=3, size=32)
+
+
+class _Trap:
+    """Runs code when it is unpickled."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return Path.touch, (Path("sprung"),)
+
+
+def test_nothing_in_a_weights_file_is_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "trap.pth"
+    torch.save({"state_dict": _Trap()}, path)
+    with pytest.raises(DataError):
+        create_model(ModelConfig(name="test_resnet", weights=path), num_classes=3, size=32)
+    assert not Path("sprung").exists()
+    path.write_bytes(pickle.dumps(_Trap()))
+    with pytest.raises(DataError):
+        create_model(ModelConfig(name="test_resnet", weights=path), num_classes=3, size=32)
+    assert not Path("sprung").exists()
+
+
+def test_an_unknown_model_brings_the_nearest_names() -> None:
+    with pytest.raises(ConfigError, match="did you mean resnet50"):
+        timm_name("resnet5O")
+
+
+def test_names_that_would_reach_for_the_network_are_refused() -> None:
+    with pytest.raises(ConfigError, match="no model"):
+        timm_name("hf-hub:timm/resnet18.a1_in1k")
+
+
+def test_a_size_that_the_model_cannot_take_is_told() -> None:
+    with pytest.raises(ConfigError, match="100 px"):
+        create_model(ModelConfig(name="xcit_nano_12_p8_224"), num_classes=3, size=100)
+
+
+def test_pretrained_normalization_is_one_gray_channels() -> None:
+    model: nn.Module = create_model(ModelConfig(name="resnet18"), num_classes=3, size=32)
+    mean, std = pretrained_normalization(model)
+    assert mean == pytest.approx((0.485 + 0.456 + 0.406) / 3)
+    assert std == pytest.approx((0.229 + 0.224 + 0.225) / 3)
