@@ -49,7 +49,7 @@ def plot_confusion(path: Path, confusion: npt.NDArray[np.int64], names: list[str
     side = min(5 + 0.16 * len(names), 16)
     figure = Figure(figsize=(side + 1, side), layout="constrained")
     axes = figure.subplots()
-    image = axes.imshow(shares, cmap="magma_r", vmin=0, vmax=1, interpolation="nearest")
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
     axes.set(title=title, xlabel="predicted", ylabel="true")
     if len(names) <= MOST_TICK_LABELS:
         axes.set_xticks(range(len(names)), names, rotation=90, fontsize=8)
