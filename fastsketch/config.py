@@ -24,6 +24,9 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 
+NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)
+"""What PyYAML raises: `2024-99-99` is a date to it and a ValueError, a thousand brackets are a RecursionError."""
+
 
 class _Stage(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -206,7 +209,7 @@ def load_recipe(recipe: str | None = None, overrides: Iterable[str] = (), **sett
             raise ConfigError(f"'{override}' is not an override", hint="write it as key=value: optimizer.lr=3e-4")
         try:
             _assign(values, key.strip().split("."), yaml.safe_load(text))
-        except yaml.YAMLError as error:
+        except NOT_YAML as error:
             raise ConfigError(f"'{override}': the value is not YAML") from error
     origin = f"recipe {recipe}" if recipe is not None else "configuration"
     return validated(Recipe, values, origin)
@@ -233,7 +236,10 @@ def _problem(model: type[BaseModel], details: ErrorDetails) -> str:
     """One of pydantic's errors as one line."""
     key = ".".join(str(part) for part in details["loc"])
     if details["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(key, _dotted_keys(model), n=1, cutoff=0.4)
+        keys = _dotted_keys(model)
+        # Most often the stage was forgotten or mixed up: `lr` and `training.lr` mean `optimizer.lr`.
+        same = [known for known in keys if known.split(".")[-1] == key.split(".")[-1]]
+        near = same or difflib.get_close_matches(key, keys, n=1, cutoff=0.4)
         return f"{key}: unknown key" + (f" (did you mean {near[0]}?)" if near else "")
     message = details["msg"].removeprefix("Value error, ").removeprefix("Input ")
     return f"{key}: {message} (got {details['input']!r})"
@@ -256,7 +262,10 @@ def _read_recipe(recipe: str) -> dict[str, Any]:
     if recipe in recipe_names():
         text = (resources.files("fastsketch") / "recipes" / f"{recipe}.yaml").read_text(encoding="utf-8")
     elif path.is_file():
-        text = path.read_text(encoding="utf-8")
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{recipe} is not YAML: not UTF-8 text") from error
     else:
         near = difflib.get_close_matches(recipe, recipe_names(), n=1)
         raise ConfigError(
@@ -264,9 +273,11 @@ def _read_recipe(recipe: str) -> dict[str, Any]:
             hint="`fastsketch recipes` lists them",
         )
     try:
-        values = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
+        values = yaml.safe_load(text)
+    except NOT_YAML as error:
         raise ConfigError(f"{recipe} is not YAML: {str(error).splitlines()[0]}") from error
+    if values is None:  # nothing but comments
+        return {}
     if not isinstance(values, dict):
         raise ConfigError(f"{recipe}: expected a mapping of stages at the top level")
     return values

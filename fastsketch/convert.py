@@ -73,6 +73,7 @@ def convert_dataset(
         FastSketchError: The disk is full or a worker died; the same command continues.
     """
     _check_destination(destination, config.overwrite)
+    destination = Path(os.path.realpath(destination))  # `.` has no name to put `.partial` after; a link stays a link
     spec = _split_spec(source, config)
     classes = source.class_names[: config.classes]
     if config.classes and config.classes > len(classes):
@@ -279,9 +280,10 @@ def _publish(partial: Path, destination: Path) -> None:
     """Put the finished folder in its place; an earlier data set is deleted only after that."""
     earlier = destination.with_name(destination.name + ".earlier")
     if destination.exists():
+        shutil.rmtree(earlier, ignore_errors=True)  # left by a process that was killed while it deleted it
         os.replace(destination, earlier)
     os.replace(partial, destination)
-    atomic.sync(destination.absolute().parent)
+    atomic.sync(destination.parent)
     shutil.rmtree(earlier, ignore_errors=True)
 
 
@@ -291,7 +293,7 @@ def _publish(partial: Path, destination: Path) -> None:
 def _fingerprint(source: Source, config: ConvertConfig, spec: SplitSpec | None) -> str:
     """All that decides the resulting bytes; a partial conversion is continued only if it is the same."""
     settings = config.model_dump(include={"size", "resize", "classes", "seed", "strict"})
-    return f"{__version__} {source.kind} {source.class_names} {spec} {settings}"
+    return f"{__version__} {source.kind} {os.path.realpath(source.root)} {source.class_names} {spec} {settings}"
 
 
 class _Totals(BaseModel):
@@ -351,5 +353,5 @@ class _Journal(BaseModel):
         if self.class_samples == 0:
             raise DataError(
                 f"class '{classes[self.label]}': none of its images can be read",
-                hint=f"the first: {self.skipped[-1].id} ({self.skipped[-1].reason})" if self.skipped else None,
+                hint=f"the last: {self.skipped[-1].id} ({self.skipped[-1].reason})" if self.skipped else None,
             )

@@ -61,19 +61,19 @@ def decode(sample: Sample, size: int, resize: str) -> npt.NDArray[np.uint8]:
             return np.asarray(_square(_gray(image), size, RESAMPLING[resize]))
     except UnidentifiedImageError as error:
         raise DecodeError("not an image, or of a format that Pillow does not know") from error
-    except (OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError) as error:
-        # Pillow's decoders raise each of these for a damaged file, depending on the format.
+    except Exception as error:
+        # For a damaged file Pillow raises, depending on the format, OSError, ValueError, SyntaxError, MemoryError and
+        # DecompressionBombError, but also struct.error, TypeError, AttributeError and whatever else comes up in it.
         reason = error.strerror if isinstance(error, OSError) else None
         raise DecodeError(reason or str(error) or type(error).__name__) from error
 
 
 def _gray(image: Image.Image) -> Image.Image:
     """Any mode → "L", with the EXIF rotation applied and transparency laid on white paper."""
-    wide = image.mode in _WIDE_MODES
-    if wide:
-        image = Image.fromarray(_narrow(np.asarray(image)))
     image = ImageOps.exif_transpose(image)
-    if image.has_transparency_data and not wide:
+    if image.mode in _WIDE_MODES:
+        return Image.fromarray(_narrow(np.asarray(image)))
+    if image.has_transparency_data:
         image = image.convert("RGBA")
         paper = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(paper, image).convert("RGB")

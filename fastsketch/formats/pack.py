@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from fastsketch import atomic
 from fastsketch.errors import DataError
-from fastsketch.formats.metadata import DatasetMetadata, FileRecord
+from fastsketch.formats.metadata import FILE_NAME, DatasetMetadata, FileRecord
 
 COLUMNS = {"images": "images.u8", "labels": "labels.i64", "ink": "ink.u16", "ids": "ids.jsonl"}
 
@@ -45,7 +45,8 @@ def count_ink_patches(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint16]:
         ink = np.pad(ink, ((0, 0), (0, pad), (0, pad)))
     side = ink.shape[1] // PATCH
     patches = ink.reshape(count, side, PATCH, side, PATCH).any(axis=(2, 4))
-    counts: npt.NDArray[np.uint16] = patches.sum(axis=(1, 2), dtype=np.uint16)
+    # A full image of 4096 px has 65,536 patches with ink, one more than the type holds.
+    counts: npt.NDArray[np.uint16] = np.minimum(patches.sum(axis=(1, 2)), np.iinfo(np.uint16).max).astype(np.uint16)
     return counts
 
 
@@ -87,8 +88,9 @@ class PackWriter:
         """
         for column, file in self._files.items():
             length = lengths.get(column, 0)
-            if self._paths[column].stat().st_size < length:
-                raise DataError(f"{self._paths[column]} is shorter than recorded")
+            path = self._paths[column]
+            if path.stat().st_size < length:
+                raise DataError(f"{path} is shorter than recorded", hint=f"delete {path.parent} and start again")
             file.truncate(length)
             file.seek(length)
 
@@ -122,20 +124,26 @@ class PackSplit:
 
     Raises:
         ConfigError: The data set has no such split.
-        DataError: A file is missing or its length is not the recorded one.
+        DataError: A file is missing, or its length is not the recorded one or not that of so many samples.
     """
 
     def __init__(self, folder: Path, metadata: DatasetMetadata, split: str) -> None:
         record = metadata.split(split)
+        count, size = record.samples, metadata.size
+        lengths = {"images": count * size * size, "labels": count * 8, "ink": count * 2}
+        if not record.files.keys() >= COLUMNS.keys() or any(record.files[c].bytes != lengths[c] for c in lengths):
+            raise DataError(
+                f"{folder / FILE_NAME} is damaged: the files of '{split}' do not hold {count:,} samples",
+                hint="convert the data set again",
+            )
         paths = {column: folder / file.name for column, file in record.files.items()}
         for column, file in record.files.items():
             actual = paths[column].stat().st_size if paths[column].is_file() else None
             if actual != file.bytes:
                 state = "is missing" if actual is None else f"has {actual:,} bytes instead of {file.bytes:,}"
                 raise DataError(f"{paths[column]} {state}", hint="convert the data set again")
-        shape = (record.samples, 1, metadata.size, metadata.size)
         self._ids = paths["ids"]
-        self.images: npt.NDArray[np.uint8] = np.memmap(paths["images"], np.uint8, "r", shape=shape)
+        self.images: npt.NDArray[np.uint8] = np.memmap(paths["images"], np.uint8, "r", shape=(count, 1, size, size))
         self.labels: npt.NDArray[np.int64] = np.fromfile(paths["labels"], "<i8")
         self.ink: npt.NDArray[np.uint16] = np.fromfile(paths["ink"], "<u2")
 

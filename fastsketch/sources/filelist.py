@@ -14,7 +14,7 @@ class FileListSource:
     """Exactly the images that the list names, whatever else lies beside them; empty lines are passed over.
 
     Raises:
-        DataError: The list is empty, or a line is not `<class>/<image>` below the list's folder.
+        DataError: The list is empty or not UTF-8, or a line is not `<class>/<image>` below the list's folder.
     """
 
     kind = "filelist"
@@ -23,7 +23,11 @@ class FileListSource:
     def __init__(self, filelist: Path) -> None:
         self.root = filelist.parent
         self._files: dict[str, list[str]] = defaultdict(list)
-        for number, line in enumerate(filelist.read_text(encoding="utf-8-sig").splitlines(), start=1):
+        try:
+            lines = filelist.read_text(encoding="utf-8-sig").splitlines()
+        except UnicodeDecodeError as error:
+            raise DataError(f"{filelist}: not UTF-8 ({error.reason} at byte {error.start})") from error
+        for number, line in enumerate(lines, start=1):
             entry = PurePosixPath(line.strip())
             if not entry.parts:
                 continue

@@ -22,7 +22,7 @@ class FolderSource:
     class that is called `train`.
 
     Raises:
-        DataError: There is no folder with images, or a class exists in `val` or `test` only.
+        DataError: There is no folder with images, a class exists in `val` or `test` only, or its name is not UTF-8.
     """
 
     kind = "folder"
@@ -44,6 +44,8 @@ class FolderSource:
                 f"{root}: no class folders with images",
                 hint="expected ROOT/<class>/<image> or ROOT/train/<class>/<image>",
             )
+        if foreign := [name for name in self.class_names if name != _printable(name)]:
+            raise DataError(f"{root}: the folder name '{_printable(foreign[0])}' is not UTF-8", hint="rename it")
         if self.has_splits and (missing := sorted(set(self.class_names) - classes["train"])):
             raise DataError(f"{root}: class '{missing[0]}' is in another split but not in train/")
 
@@ -51,17 +53,26 @@ class FolderSource:
         """All images of one class over all splits, sorted by id; hidden files and other file types are passed over."""
         name = self.class_names[label]
         found = [
-            ImageSample(path.relative_to(self.root).as_posix(), path, split)
+            ImageSample(_printable(path.relative_to(self.root).as_posix()), path, split)
             for folder, split in self._roots.items()
             for path in _images(self.root / folder / name)
         ]
         if not found:
             raise DataError(f"{self.root}: class '{name}' has no image", hint="add images or remove the folder")
+        if self.has_splits and all(sample.split != "train" for sample in found):
+            raise DataError(
+                f"{self.root}: class '{name}' has no image in train/", hint="add images or remove the class"
+            )
         return sorted(found, key=lambda sample: sample.id)
 
 
 def _subfolders(folder: Path) -> list[str]:
     return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _printable(name: str) -> str:
+    """The bytes of a file name that are not UTF-8 as `\\xe9`: Python's stand-ins for them cannot be written to JSON."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _images(folder: Path) -> list[Path]:

@@ -32,6 +32,7 @@ class QuickDrawSource:
     has_splits = False
 
     def __init__(self, root: Path) -> None:
+        self.root = root
         files = [root] if root.is_file() else sorted(root.iterdir())
         self._files: dict[str, Path] = {}
         for path in files:
@@ -72,8 +73,9 @@ def parse_drawing(line: bytes) -> list[Stroke]:
         ValueError: The line is not JSON or not a drawing.
     """
     try:
-        strokes = [np.array(stroke[:2], dtype=np.float32).T for stroke in json.loads(line)["drawing"]]
-    except (KeyError, TypeError) as error:
+        with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and that is looked for below
+            strokes = [np.array(stroke[:2], dtype=np.float32).T for stroke in json.loads(line)["drawing"]]
+    except (KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ValueError(f"not a Quick, Draw! record: {error!r}") from error
     strokes = [stroke for stroke in strokes if stroke.size]
     if not strokes:
@@ -87,6 +89,6 @@ def _id(class_name: str, number: int, line: bytes) -> str:
     """`<class>/<key_id>`; a line without one is known by its number, so that the summary can point at it."""
     try:
         key = json.loads(line)["key_id"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         key = f"line-{number:09d}"
     return f"{class_name}/{key}"

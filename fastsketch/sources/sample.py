@@ -41,6 +41,11 @@ class Source(Protocol):
         ...
 
     @property
+    def root(self) -> Path:
+        """The folder that ids start from, or the single file; the same classes may lie elsewhere, too."""
+        ...
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """Class names in torchvision's order (plain sort); a label is an index into them."""
         ...

@@ -60,6 +60,8 @@ class SplitSpec:
                 raise DataError(f"class '{class_name}' has {size} samples, the split asks for {sum(sizes)}")
         else:
             others = [round(part * size) for part in self.parts[1:]]
+            while sum(others) >= size > 0:  # however small the class, one sample is left to train on
+                others[others.index(max(others))] -= 1
             sizes = [size - sum(others), *others]
         assigned: list[str | None] = [None] * size
         order = np.random.default_rng([seed, zlib.crc32(class_name.encode())]).permutation(size)

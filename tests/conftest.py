@@ -1,0 +1,81 @@
+"""What all tests share: the device, the shared data, a tiny data set of drawn shapes, the command in a real process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from shapes import CLASSES, draw_shape
+
+ROOT = Path(__file__).resolve().parent.parent
+
+FOLDERS = dict(zip(("circle", "cross", "square"), CLASSES, strict=True))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--device", default="cpu", help="device of the tests that take one: cpu (default), cuda, ...")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    needy = [item for item in items if item.get_closest_marker("gpu")]
+    if not needy:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in needy:
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.fixture(scope="session")
+def device(request: pytest.FixtureRequest):
+    """The torch device given by `--device`."""
+    import torch
+
+    return torch.device(request.config.getoption("--device"))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder with real data and weights: `$FASTSKETCH_DATA`, by default `shared` beside the repository."""
+    folder = Path(os.environ.get("FASTSKETCH_DATA", ROOT.parent / "shared"))
+    if not (folder / "data").is_dir():
+        pytest.skip(f"no shared data in {folder} (set FASTSKETCH_DATA)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def draw_shapes() -> Callable[..., Path]:
+    """A function (folder, per_class=6, size=64) that fills `folder` with circles, crosses and squares."""
+
+    def draw(folder: Path, per_class: int = 6, size: int = 64) -> Path:
+        rng = np.random.default_rng(0)
+        for name, shape in FOLDERS.items():
+            (folder / name).mkdir(parents=True)
+            for index in range(per_class):
+                draw_shape(shape, rng, size).save(folder / name / f"{index:03d}.png")
+        return folder
+
+    return draw
+
+
+@pytest.fixture(scope="session")
+def shapes(tmp_path_factory: pytest.TempPathFactory, draw_shapes: Callable[..., Path]) -> Path:
+    """An ImageFolder without splits: 3 classes of 20 drawn shapes at 64 px. Shared: do not write to it."""
+    return draw_shapes(tmp_path_factory.mktemp("shapes"), per_class=20)
+
+
+@pytest.fixture(scope="session")
+def run_fastsketch() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """A function that runs `python -m fastsketch ARGUMENTS...` to its end, in a real process."""
+
+    def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "fastsketch", *map(str, arguments)]
+        return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+
+    return run

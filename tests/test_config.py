@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fastsketch.config import ConvertConfig, Recipe, load_recipe, recipe_names, validated
+from fastsketch.errors import ConfigError
+
+
+def recipe_file(folder: Path, text: str) -> str:
+    path = folder / "mine.yaml"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+# ---------------------------------------------------------------------------------------------- shipped recipes
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_shipped_recipe_is_valid_and_says_what_it_is(name: str) -> None:
+    recipe = load_recipe(name)
+    assert recipe.description
+    assert "\n" not in recipe.description
+
+
+def test_there_are_recipes() -> None:
+    assert {"demo", "quick", "report-1-affine"} <= set(recipe_names())
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_saved_recipe_is_the_same_recipe(name: str, tmp_path: Path) -> None:
+    recipe = load_recipe(name, ["optimizer.lr=3e-4", "data.path=some where/données", "augment.scale=[0.5, 2]"])
+    recipe.save(tmp_path / "config.yaml")
+    assert load_recipe(str(tmp_path / "config.yaml")) == recipe
+
+
+def test_no_recipe_is_all_defaults() -> None:
+    assert load_recipe() == Recipe()
+
+
+# ----------------------------------------------------------------------------------------------------- layering
+
+
+def test_overrides_come_over_settings_over_the_recipe_over_defaults(tmp_path: Path) -> None:
+    path = recipe_file(tmp_path, "training: {epochs: 2, seed: 2}\nmodel: {name: resnet10t}\n")
+    recipe = load_recipe(path, ["training.epochs=4", "training.epochs=5"], training__epochs=3, training__seed=3)
+    assert recipe.training.epochs == 5
+    assert recipe.training.seed == 3
+    assert recipe.model.name == "resnet10t"
+    assert recipe.data == Recipe().data
+
+
+def test_settings_that_are_none_are_not_given() -> None:
+    assert load_recipe(None, [], model__name=None, training__epochs=7).training.epochs == 7
+
+
+@pytest.mark.parametrize(
+    ("override", "stage", "field", "value"),
+    [
+        ("optimizer.lr=3e-4", "optimizer", "lr", 3e-4),  # a string in YAML 1.1
+        ("optimizer.lr=3.0e-4", "optimizer", "lr", 3e-4),
+        ("optimizer.lr=1", "optimizer", "lr", 1.0),
+        ("data.batch_size='64'", "data", "batch_size", 64),
+        ("model.name=resnet50", "model", "name", "resnet50"),
+        ("model.name=a=b", "model", "name", "a=b"),
+        ("model.weights=my weights.pth", "model", "weights", Path("my weights.pth")),
+        ("model.pretrained=true", "model", "pretrained", True),
+        ("data.path=null", "data", "path", None),
+        ("data.path=", "data", "path", None),
+        (" augment.scale = [0.8, 1.2] ", "augment", "scale", (0.8, 1.2)),
+    ],
+)
+def test_values_are_yaml_and_coerced(override: str, stage: str, field: str, value: object) -> None:
+    found = getattr(getattr(load_recipe(overrides=[override]), stage), field)
+    assert found == value
+    assert type(found) is type(value) or isinstance(value, Path)
+
+
+def test_3e_4_is_a_number_in_a_file_too(tmp_path: Path) -> None:
+    assert load_recipe(recipe_file(tmp_path, "optimizer:\n  lr: 3e-4\n")).optimizer.lr == 3e-4
+
+
+# ------------------------------------------------------------------------------------------------------- errors
+
+
+@pytest.mark.parametrize(
+    ("override", "nearest"),
+    [
+        ("optimizer.lrr=1", "optimizer.lr"),
+        ("optimiser.lr=1", "optimizer"),
+        ("trainin.epochs=1", "training"),
+        ("training.epoch=1", "training.epochs"),
+        ("data.batchsize=1", "data.batch_size"),
+        ("augment.rotate=1", "augment.rotation"),
+        ("model.drop_out=0", "model.dropout"),
+        ("lr=1", "optimizer.lr"),
+        ("training.lr=1", "optimizer.lr"),
+    ],
+)
+def test_an_unknown_key_names_the_nearest(override: str, nearest: str) -> None:
+    with pytest.raises(ConfigError, match=rf"unknown key \(did you mean {nearest}\?\)"):
+        load_recipe(overrides=[override])
+
+
+def test_an_unknown_key_near_to_nothing() -> None:
+    with pytest.raises(ConfigError, match=r"zzzzzz: unknown key$"):
+        load_recipe(overrides=["zzzzzz=1"])
+
+
+def test_all_errors_are_in_one_message(tmp_path: Path) -> None:
+    path = recipe_file(
+        tmp_path,
+        "training: {epochs: 0, label_smoothing: 2}\noptimizer: {lr: fast, momentun: 0.9}\naugment: {scale: [2, 1]}\n",
+    )
+    with pytest.raises(ConfigError) as caught:
+        load_recipe(path, ["model.dropout=.nan"])
+    headline, *lines = caught.value.message.splitlines()
+    assert headline == f"6 problems in the recipe {path}:"
+    said = "\n".join(sorted(lines))
+    for expected in (
+        "augment.scale: the smallest factor comes first",
+        "model.dropout: ",
+        "optimizer.lr: should be a valid number",
+        "optimizer.momentun: unknown key (did you mean optimizer.momentum?)",
+        "training.epochs: should be greater than or equal to 1 (got 0)",
+        "training.label_smoothing: should be less than 1 (got 2)",
+    ):
+        assert expected in said
+    assert len(lines) == 6
+
+
+def test_one_error_is_one_problem() -> None:
+    with pytest.raises(ConfigError, match=r"^1 problem in the configuration:\n  training.epochs: "):
+        load_recipe(overrides=["training.epochs=0"])
+
+
+@pytest.mark.parametrize("override", ["epochs", "=3", " =3", ""])
+def test_what_is_no_override(override: str) -> None:
+    with pytest.raises(ConfigError, match="is not an override") as caught:
+        load_recipe(overrides=[override])
+    assert "key=value" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("value", ["[1, 2", "{a: b", "'", "2024-99-99", "!!python/name:os.system x", "[" * 5_000])
+def test_an_override_whose_value_is_no_yaml(value: str) -> None:
+    with pytest.raises(ConfigError, match="the value is not YAML"):
+        load_recipe(overrides=[f"model.name={value}"])
+
+
+@pytest.mark.parametrize(
+    "override", ["data=3", "data=[1]", "data..path=x", "model.name.x=1", "optimizer.lr=.inf", "optimizer.lr=-1",
+                 "augment.flip=1.5", "augment.scale=[1]", "data.batch_size=1.5", "model.name=[a]"],
+)  # fmt: skip
+def test_values_out_of_range_or_of_the_wrong_kind(override: str) -> None:
+    with pytest.raises(ConfigError, match=r"^1 problem in the configuration"):
+        load_recipe(overrides=[override])
+
+
+def test_an_unknown_recipe_names_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="no recipe or file 'quik'; did you mean 'quick'") as caught:
+        load_recipe("quik")
+    assert "fastsketch recipes" in str(caught.value.hint)
+    with pytest.raises(ConfigError) as caught:
+        load_recipe("zzzzzz")
+    assert caught.value.message == "no recipe or file 'zzzzzz'"
+
+
+@pytest.mark.parametrize("text", ["- a\n- b\n", "just words", "3", "[]", "false", "0", "''"])
+def test_a_file_that_is_not_a_mapping(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match="expected a mapping"):
+        load_recipe(recipe_file(tmp_path, text))
+
+
+@pytest.mark.parametrize("text", ["", "# nothing but a comment\n"])
+def test_an_empty_file_is_all_defaults(tmp_path: Path, text: str) -> None:
+    assert load_recipe(recipe_file(tmp_path, text)) == Recipe()
+
+
+@pytest.mark.parametrize("content", [b"a: [1, 2", b"a: 2024-99-99", b"\x89PNG\r\n\x1a\n\x00\x00", b"a: caf\xe9"])
+def test_a_file_that_is_not_yaml(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"mine\.yaml is not YAML"):
+        load_recipe(str(path))
+
+
+def test_keys_that_are_no_strings(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="2 problems"):
+        load_recipe(recipe_file(tmp_path, "1: 2\nmodel: {3: 4}\n"))
+
+
+def test_a_recipe_executes_nothing(tmp_path: Path) -> None:
+    path = recipe_file(tmp_path, f"description: !!python/object/apply:os.mkdir ['{tmp_path}/made']\n")
+    with pytest.raises(ConfigError, match="is not YAML"):
+        load_recipe(path)
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_configuration_cannot_be_changed_afterwards() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load_recipe().training.epochs = 3  # type: ignore[misc]
+
+
+def test_options_of_convert_are_validated_alike() -> None:
+    with pytest.raises(ConfigError) as caught:
+        validated(ConvertConfig, {"size": 4, "resize": "cubic", "workers": -1}, "options")
+    assert caught.value.message.startswith("3 problems in the options:")
+    assert caught.value.exit_code == 2
+
+
+def test_the_saved_file_is_plain_yaml(tmp_path: Path) -> None:
+    load_recipe("quick").save(tmp_path / "config.yaml")
+    values = yaml.safe_load((tmp_path / "config.yaml").read_text(encoding="utf-8"))
+    assert list(values) == list(Recipe.model_fields)
+    assert values["optimizer"]["lr"] == 1e-3

@@ -1,0 +1,610 @@
+from __future__ import annotations
+
+import errno
+import gzip
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import fastsketch.convert
+from fastsketch.config import ConvertConfig
+from fastsketch.convert import convert_dataset
+from fastsketch.decode import decode
+from fastsketch.errors import ConfigError, DataError, FastSketchError
+from fastsketch.formats.metadata import DatasetMetadata
+from fastsketch.formats.pack import PackSplit, PackWriter, count_ink_patches
+from fastsketch.sources import open_source
+from fastsketch.sources.sample import ImageSample
+
+SIZE = 24
+CONFIG = ConvertConfig(size=SIZE, split="12/4/2", workers=1)
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def changed(**changes: object) -> ConvertConfig:
+    return CONFIG.model_copy(update=changes)
+
+
+def copied(source: Path, folder: Path) -> Path:
+    """A copy of a source that a test may damage."""
+    return shutil.copytree(source, folder)
+
+
+class Interrupted(Exception):
+    pass
+
+
+def interrupt_after(samples: int) -> Callable[[int, float], None]:
+    def progress(done: int, share: float) -> None:
+        if done >= samples:
+            raise Interrupted
+
+    return progress
+
+
+# ------------------------------------------------------------------------------------------------- what comes out
+
+
+def test_a_data_set_holds_every_image_once_decoded_labelled_and_split(shapes: Path, tmp_path: Path) -> None:
+    metadata = convert_dataset(open_source(shapes), tmp_path / "out", CONFIG)
+
+    assert DatasetMetadata.load(tmp_path / "out") == metadata
+    assert metadata.classes == ["circle", "cross", "square"]
+    assert (metadata.size, metadata.resize, metadata.skipped) == (SIZE, "bilinear", [])
+    assert metadata.source.model_dump() == {"kind": "folder", "split": "12/4/2", "seed": 0}
+    assert list(metadata.splits) == ["train", "val", "test"]
+    assert not (tmp_path / "out.partial").exists()
+    seen: list[str] = []
+    for name, per_class in (("train", 12), ("val", 4), ("test", 2)):
+        split = PackSplit(tmp_path / "out", metadata, name)
+        ids = split.ids()
+        seen += ids
+        assert Counter(split.labels.tolist()) == dict.fromkeys(range(3), per_class)
+        assert [metadata.classes[label] for label in split.labels] == [id.split("/")[0] for id in ids]
+        expected = np.stack([decode(ImageSample(id, shapes / id), SIZE, "bilinear") for id in ids])
+        np.testing.assert_array_equal(split.images[:, 0], expected)
+        np.testing.assert_array_equal(split.ink, count_ink_patches(expected))
+        record = metadata.splits[name]
+        assert record.samples == 3 * per_class
+        assert record.pixel_mean == pytest.approx(expected.mean() / 255, abs=1e-9)
+        assert record.pixel_std == pytest.approx(expected.std() / 255, abs=1e-9)
+    assert len(seen) == len(set(seen)) == 3 * 18
+
+
+def test_fractions_take_every_image(shapes: Path, tmp_path: Path) -> None:
+    metadata = convert_dataset(open_source(shapes), tmp_path / "out", changed(split="0.5/0.25/0.25"))
+    assert {name: record.samples for name, record in metadata.splits.items()} == {"train": 30, "val": 15, "test": 15}
+
+
+def test_without_a_word_the_split_is_eight_to_one_to_one(shapes: Path, tmp_path: Path) -> None:
+    metadata = convert_dataset(open_source(shapes), tmp_path / "out", changed(split=None))
+    assert metadata.source.split == "0.8/0.1/0.1"
+    assert {name: record.samples for name, record in metadata.splits.items()} == {"train": 48, "val": 6, "test": 6}
+
+
+def test_split_folders_are_kept(shapes: Path, tmp_path: Path) -> None:
+    for split in ("train", "valid"):
+        copied(shapes, tmp_path / "in" / split)
+    metadata = convert_dataset(open_source(tmp_path / "in"), tmp_path / "out", changed(split=None))
+    assert list(metadata.splits) == ["train", "val"]
+    assert metadata.source.model_dump() == {"kind": "folder", "split": None, "seed": None}
+    assert all(id.startswith("valid/") for id in PackSplit(tmp_path / "out", metadata, "val").ids())
+    with pytest.raises(ConfigError, match="already has train/val/test folders"):
+        convert_dataset(open_source(tmp_path / "in"), tmp_path / "other", CONFIG)
+
+
+def test_adding_a_class_moves_no_other_class_s_images(shapes: Path, tmp_path: Path) -> None:
+    convert_dataset(open_source(shapes), tmp_path / "before", CONFIG)
+    copied(shapes, tmp_path / "in")
+    shutil.copytree(shapes / "cross", tmp_path / "in/arrow")
+    convert_dataset(open_source(tmp_path / "in"), tmp_path / "after", CONFIG)
+    for name in ("train", "val", "test"):
+        before, after = (
+            PackSplit(folder, DatasetMetadata.load(folder), name).ids()
+            for folder in (tmp_path / "before", tmp_path / "after")
+        )
+        assert before == [id for id in after if not id.startswith("arrow/")]
+
+
+def test_awkward_names(shapes: Path, tmp_path: Path) -> None:
+    names = ["Zebra", "person (walking)", "été", "日本"]
+    for name in names:
+        shutil.copytree(shapes / "cross", tmp_path / "in put (1)" / name)
+    destination = tmp_path / "données de sortie"
+    metadata = convert_dataset(open_source(tmp_path / "in put (1)"), destination, CONFIG)
+    assert metadata.classes == names
+    assert "person (walking)" in (destination / "dataset.json").read_text(encoding="utf-8")
+    assert PackSplit(destination, metadata, "val").ids()[-1].startswith("日本/")
+
+
+def test_the_first_classes_only(shapes: Path, tmp_path: Path) -> None:
+    metadata = convert_dataset(open_source(shapes), tmp_path / "out", changed(classes=2))
+    assert metadata.classes == ["circle", "cross"]
+    assert metadata.splits["train"].samples == 24
+    with pytest.raises(ConfigError, match="has 3 classes, fewer than the 4"):
+        convert_dataset(open_source(shapes), tmp_path / "other", changed(classes=4))
+
+
+def test_a_filelist(shapes: Path, tmp_path: Path) -> None:
+    copied(shapes, tmp_path / "in")
+    names = [f"{name}/{index:03d}.png" for name in ("square", "circle") for index in range(18)]
+    (tmp_path / "in/filelist.txt").write_text("\n".join(names))
+    metadata = convert_dataset(open_source(tmp_path / "in"), tmp_path / "out", CONFIG)
+    assert metadata.source.kind == "filelist"
+    assert metadata.classes == ["circle", "square"]
+    ids = [id for split in metadata.splits for id in PackSplit(tmp_path / "out", metadata, split).ids()]
+    assert sorted(ids) == sorted(names)
+
+
+def test_quickdraw_strokes(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    lines = [
+        json.dumps({"key_id": str(key), "drawing": [[[0, key + 1], [0, 100]]]}).encode() + b"\n" for key in range(6)
+    ]
+    (tmp_path / "in/a b.ndjson").write_bytes(b"".join(lines))
+    (tmp_path / "in/c.ndjson.gz").write_bytes(gzip.compress(b"".join([*lines, b"{broken\n"])))
+    metadata = convert_dataset(open_source(tmp_path / "in"), tmp_path / "out", changed(split="0.5/0.5"))
+    assert metadata.source.kind == "quickdraw"
+    assert metadata.classes == ["a b", "c"]
+    assert [skipped.id for skipped in metadata.skipped] == ["c/line-000000007"]
+    split = PackSplit(tmp_path / "out", metadata, "train")
+    assert split.images.shape[1:] == (1, SIZE, SIZE)
+    assert (split.images.min(axis=(1, 2, 3)) < 128).all()
+
+
+def test_progress_only_ever_grows_and_ends_at_one(shapes: Path, tmp_path: Path) -> None:
+    told: list[tuple[int, float]] = []
+    convert_dataset(open_source(shapes), tmp_path / "out", CONFIG, lambda done, share: told.append((done, share)))
+    assert told == sorted(told)
+    assert told[-1] == (54, pytest.approx(1))
+
+
+# --------------------------------------------------------------------------------------------- the very same bytes
+
+
+def test_two_runs_from_and_to_different_places_give_the_same_bytes(shapes: Path, tmp_path: Path) -> None:
+    convert_dataset(open_source(shapes), tmp_path / "one", CONFIG)
+    # Written in another order, so that the file system lists it in another order.
+    for path in sorted(shapes.rglob("*.png"), reverse=True):
+        target = tmp_path / "else where" / path.relative_to(shapes)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
+    convert_dataset(open_source(tmp_path / "else where"), tmp_path / "deep/down/two", CONFIG)
+    assert content(tmp_path / "one") == content(tmp_path / "deep/down/two")
+
+
+def test_two_workers_give_the_same_bytes_as_one(draw_shapes: Callable[..., Path], tmp_path: Path) -> None:
+    source = draw_shapes(tmp_path / "in", per_class=90, size=20)  # several chunks a class
+    for number in (5, 100, 200):
+        path = sorted(source.rglob("*.png"))[number]
+        path.write_bytes(path.read_bytes()[:60])
+    for workers in (1, 2):
+        config = changed(workers=workers, split="0.5/0.3/0.2")
+        metadata = convert_dataset(open_source(source), tmp_path / f"by{workers}", config)
+        assert len(metadata.skipped) == 3
+    assert content(tmp_path / "by1") == content(tmp_path / "by2")
+
+
+def test_another_seed_gives_another_split(shapes: Path, tmp_path: Path) -> None:
+    ids = []
+    for seed in (0, 1):
+        metadata = convert_dataset(open_source(shapes), tmp_path / f"{seed}", changed(seed=seed))
+        assert metadata.source.seed == seed
+        ids.append(PackSplit(tmp_path / f"{seed}", metadata, "test").ids())
+    assert ids[0] != ids[1]
+
+
+# ------------------------------------------------------------------------------------------------- damaged images
+
+
+@pytest.fixture
+def damaged(shapes: Path, tmp_path: Path) -> Path:
+    """The shapes, of which three cannot be read."""
+    folder = copied(shapes, tmp_path / "damaged")
+    (folder / "circle/003.png").write_bytes(b"no image")
+    (folder / "square/000.png").write_bytes((folder / "square/000.png").read_bytes()[:80])
+    (folder / "square/019.png").write_bytes(b"")
+    return folder
+
+
+def test_damaged_images_are_listed_and_all_others_converted(damaged: Path, tmp_path: Path) -> None:
+    metadata = convert_dataset(open_source(damaged), tmp_path / "out", changed(split="0.5/0.5"))
+    assert [skipped.id for skipped in metadata.skipped] == ["circle/003.png", "square/000.png", "square/019.png"]
+    assert all(skipped.reason for skipped in metadata.skipped)
+    assert DatasetMetadata.load(tmp_path / "out").skipped == metadata.skipped
+    ids = [id for split in metadata.splits for id in PackSplit(tmp_path / "out", metadata, split).ids()]
+    assert len(ids) == 57
+    assert not {skipped.id for skipped in metadata.skipped} & set(ids)
+
+
+def test_a_damaged_image_moves_no_other_image_to_another_split(shapes: Path, damaged: Path, tmp_path: Path) -> None:
+    for source, name in ((shapes, "whole"), (damaged, "rest")):
+        convert_dataset(open_source(source), tmp_path / name, changed(split="0.5/0.3/0.2"))
+    for split in ("train", "val", "test"):
+        whole, rest = (
+            set(PackSplit(folder, DatasetMetadata.load(folder), split).ids())
+            for folder in (tmp_path / "whole", tmp_path / "rest")
+        )
+        assert whole - rest <= {"circle/003.png", "square/000.png", "square/019.png"}
+        assert rest <= whole
+
+
+def test_strict_stops_at_the_first_damaged_image(damaged: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"circle/003\.png: not an image") as caught:
+        convert_dataset(open_source(damaged), tmp_path / "out", changed(strict=True, split="0.5/0.5"))
+    assert "--strict" in str(caught.value.hint)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["circle", "cross", "square"])
+def test_a_class_none_of_whose_images_can_be_read(shapes: Path, tmp_path: Path, name: str) -> None:
+    source = copied(shapes, tmp_path / "in")
+    (source / "circle/000.png").write_bytes(b"damaged, too")
+    for path in (source / name).iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(DataError, match=f"class '{name}': none of its images can be read") as caught:
+        convert_dataset(open_source(source), tmp_path / "out", CONFIG)
+    assert f"the last: {name}/019.png (" in str(caught.value.hint)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_class_without_an_image(shapes: Path, tmp_path: Path) -> None:
+    source = copied(shapes, tmp_path / "in")
+    (source / "nothing").mkdir()
+    with pytest.raises(DataError, match="class 'nothing' has no image"):
+        convert_dataset(open_source(source), tmp_path / "out", CONFIG)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_class_too_small_for_the_split(shapes: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="class 'circle' has 20 samples, the split asks for 80"):
+        convert_dataset(open_source(shapes), tmp_path / "out", changed(split="48/9/23"))
+
+
+# ----------------------------------------------------------------------------------------------- the destination
+
+
+def test_an_existing_destination_is_left_alone(shapes: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/thesis.tex").write_text("precious")
+    with pytest.raises(ConfigError, match="exists") as caught:
+        convert_dataset(open_source(shapes), tmp_path / "out", CONFIG)
+    assert "--overwrite" in str(caught.value.hint)
+    assert content(tmp_path / "out") == {"thesis.tex": b"precious"}
+
+
+def test_overwrite_replaces_a_data_set(shapes: Path, tmp_path: Path) -> None:
+    convert_dataset(open_source(shapes), tmp_path / "out", changed(size=16))
+    metadata = convert_dataset(open_source(shapes), tmp_path / "out", changed(overwrite=True))
+    assert metadata.size == SIZE
+    convert_dataset(open_source(shapes), tmp_path / "fresh", CONFIG)
+    assert content(tmp_path / "out") == content(tmp_path / "fresh")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fresh", "out"]
+
+
+@pytest.mark.parametrize("name", ["folder", "file"])
+def test_overwrite_deletes_nothing_but_data_sets(shapes: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/thesis.tex").write_text("precious")
+    (tmp_path / "file").write_text("precious")
+    with pytest.raises(ConfigError, match="is no data set: --overwrite will not delete it"):
+        convert_dataset(open_source(shapes), tmp_path / name, changed(overwrite=True))
+    assert content(tmp_path / "folder") == {"thesis.tex": b"precious"}
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_an_overwrite_that_fails_leaves_the_earlier_data_set(shapes: Path, damaged: Path, tmp_path: Path) -> None:
+    convert_dataset(open_source(shapes), tmp_path / "out", CONFIG)
+    before = content(tmp_path / "out")
+
+    def unchanged(done: int, share: float) -> None:
+        assert content(tmp_path / "out") == before
+
+    with pytest.raises(DataError):
+        convert_dataset(open_source(damaged), tmp_path / "out", changed(overwrite=True, strict=True), unchanged)
+    assert content(tmp_path / "out") == before
+    convert_dataset(open_source(damaged), tmp_path / "out", changed(overwrite=True, split="0.5/0.5"), unchanged)
+    assert content(tmp_path / "out") != before
+
+
+def test_an_overwrite_that_was_killed_while_deleting_is_no_obstacle(shapes: Path, tmp_path: Path) -> None:
+    convert_dataset(open_source(shapes), tmp_path / "out", changed(size=16))
+    shutil.copytree(tmp_path / "out", tmp_path / "out.earlier")
+    convert_dataset(open_source(shapes), tmp_path / "out", changed(overwrite=True))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+
+
+def test_an_empty_folder_as_destination(shapes: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    convert_dataset(open_source(shapes), tmp_path / "out", CONFIG)
+    assert DatasetMetadata.load(tmp_path / "out").size == SIZE
+
+
+def test_the_current_folder_as_destination(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path / "out")
+    convert_dataset(open_source(shapes), Path("."), CONFIG)
+    assert DatasetMetadata.load(tmp_path / "out").size == SIZE
+
+
+def test_a_link_as_destination_stays_a_link(shapes: Path, tmp_path: Path) -> None:
+    (tmp_path / "large disk").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "large disk/out")
+    for size in (16, SIZE):
+        convert_dataset(open_source(shapes), tmp_path / "out", changed(size=size, overwrite=True))
+        assert DatasetMetadata.load(tmp_path / "out").size == size
+    assert (tmp_path / "out").is_symlink()
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_dir()) == ["large disk", "out", "out"]
+
+
+def test_a_full_disk_is_told_and_mended(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as context:
+        context.setattr(PackWriter, "append", full)
+        with pytest.raises(FastSketchError, match="No space left on device") as caught:
+            convert_dataset(open_source(shapes), tmp_path / "out", CONFIG)
+    assert "the same command continues" in str(caught.value.hint)
+    convert_dataset(open_source(shapes), tmp_path / "out", CONFIG)
+    assert DatasetMetadata.load(tmp_path / "out").splits["train"].samples == 36
+
+
+# ------------------------------------------------------------------------------------------ interrupted and resumed
+
+
+@pytest.fixture
+def journal_always(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fastsketch.convert, "JOURNAL_SECONDS", 0.0)
+    monkeypatch.setattr(fastsketch.convert, "CHUNK", 7)  # chunks that hold the end of one class and the next's start
+
+
+@pytest.mark.usefixtures("journal_always")
+@pytest.mark.parametrize("samples", [1, 7, 19, 20, 21, 40, 55, 57])
+def test_an_interrupted_conversion_continues_to_the_same_bytes(damaged: Path, tmp_path: Path, samples: int) -> None:
+    config = changed(split="0.5/0.3/0.2")
+    convert_dataset(open_source(damaged), tmp_path / "straight", config)
+    with pytest.raises(Interrupted):
+        convert_dataset(open_source(damaged), tmp_path / "out", config, interrupt_after(samples))
+    assert not (tmp_path / "out").exists()
+    told: list[int] = []
+    convert_dataset(open_source(damaged), tmp_path / "out", config, lambda done, share: told.append(done))
+    assert content(tmp_path / "out") == content(tmp_path / "straight")
+    assert len(told) <= 9 - (samples - 1) // 7  # of nine chunks; what was done is not done again
+    assert not (tmp_path / "out.partial").exists()
+
+
+@pytest.mark.usefixtures("journal_always")
+def test_interrupted_again_and_again(damaged: Path, tmp_path: Path) -> None:
+    config = changed(split="0.5/0.3/0.2")
+    convert_dataset(open_source(damaged), tmp_path / "straight", config)
+    for samples in (10, 20, 21, 50):
+        with pytest.raises(Interrupted):
+            convert_dataset(open_source(damaged), tmp_path / "out", config, interrupt_after(samples))
+    convert_dataset(open_source(damaged), tmp_path / "out", config)
+    assert content(tmp_path / "out") == content(tmp_path / "straight")
+
+
+@pytest.mark.usefixtures("journal_always")
+@pytest.mark.parametrize(
+    "changes", [{"size": 16}, {"seed": 1}, {"split": "10/4"}, {"resize": "box"}, {"classes": 2}, {"strict": True}]
+)
+def test_other_settings_start_over(shapes: Path, tmp_path: Path, changes: dict[str, object]) -> None:
+    with pytest.raises(Interrupted):
+        convert_dataset(open_source(shapes), tmp_path / "out", CONFIG, interrupt_after(20))
+    convert_dataset(open_source(shapes), tmp_path / "out", changed(**changes))
+    convert_dataset(open_source(shapes), tmp_path / "straight", changed(**changes))
+    assert content(tmp_path / "out") == content(tmp_path / "straight")
+
+
+@pytest.mark.usefixtures("journal_always")
+def test_another_source_of_the_same_classes_starts_over(shapes: Path, damaged: Path, tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        convert_dataset(open_source(shapes), tmp_path / "out", changed(split="0.5/0.5"), interrupt_after(20))
+    convert_dataset(open_source(damaged), tmp_path / "out", changed(split="0.5/0.5"))
+    convert_dataset(open_source(damaged), tmp_path / "straight", changed(split="0.5/0.5"))
+    assert content(tmp_path / "out") == content(tmp_path / "straight")
+
+
+@pytest.mark.usefixtures("journal_always")
+@pytest.mark.parametrize("journal", [b"", b"{", b"[]", b'{"fingerprint": 3}'])
+def test_a_damaged_journal_starts_over(shapes: Path, tmp_path: Path, journal: bytes) -> None:
+    with pytest.raises(Interrupted):
+        convert_dataset(open_source(shapes), tmp_path / "out", CONFIG, interrupt_after(20))
+    (tmp_path / "out.partial/journal.json").write_bytes(journal)
+    convert_dataset(open_source(shapes), tmp_path / "out", CONFIG)
+    convert_dataset(open_source(shapes), tmp_path / "straight", CONFIG)
+    assert content(tmp_path / "out") == content(tmp_path / "straight")
+
+
+def _feed(fifo: Path, data: bytes, seconds: float) -> None:
+    """Wait until the conversion reads from `fifo`, keep it waiting for so long, then let it have `data`."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            descriptor = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+            break
+        except OSError as error:
+            if error.errno != errno.ENXIO or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+    time.sleep(seconds)
+    with os.fdopen(descriptor, "wb") as pipe:
+        pipe.write(data)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="named pipes and /proc")
+def test_a_killed_process_continues_to_the_same_bytes(draw_shapes: Callable[..., Path], tmp_path: Path) -> None:
+    """`kill -9` in the middle of a real conversion, at a moment that two images chosen for it hold still."""
+    source = draw_shapes(tmp_path / "in", per_class=100)
+    convert_dataset(
+        open_source(source), tmp_path / "straight", ConvertConfig(size=SIZE, split="60/20/20", seed=3, workers=1)
+    )
+    arguments = [str(source), str(tmp_path / "out"), "--size", str(SIZE), "--split", "60/20/20", "--seed", "3"]
+    command = [sys.executable, "-m", "fastsketch", "convert", *arguments, "--workers", "2"]
+    # As named pipes, two images are there when somebody writes to them: the first when it is time for a journal entry,
+    # the second never.
+    first, second = source / "circle/050.png", source / "cross/080.png"
+    images = {path: path.read_bytes() for path in (first, second)}
+    for path in images:
+        path.unlink()
+        os.mkfifo(path)
+
+    process = subprocess.Popen(command)
+    workers: list[int] = []
+    try:
+        _feed(first, images[first], fastsketch.convert.JOURNAL_SECONDS + 0.5)
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "out.partial/journal.json").exists():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        workers = _children(process.pid)
+        assert workers
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+    assert not (tmp_path / "out").exists()
+    assert 32 <= json.loads((tmp_path / "out.partial/journal.json").read_text())["done"] < 200
+    deadline = time.monotonic() + 20
+    while outliving := [worker for worker in workers if Path(f"/proc/{worker}").exists()]:
+        if time.monotonic() > deadline:
+            for worker in outliving:
+                os.kill(worker, signal.SIGKILL)
+            pytest.fail("a worker outlived its parent")
+        time.sleep(0.05)
+
+    for path, data in images.items():
+        path.unlink()
+        path.write_bytes(data)
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert finished.returncode == 0, finished.stderr
+    assert "continuing after" in finished.stderr
+    assert content(tmp_path / "out") == content(tmp_path / "straight")
+
+
+def _children(pid: int) -> list[int]:
+    """Ids of a process's children that have not ended."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+# -------------------------------------------------------------------------------------------- the command's answers
+
+
+def one_line(finished: subprocess.CompletedProcess[str]) -> str:
+    """The error line of a command that failed as it should."""
+    assert "Traceback" not in finished.stderr
+    (line,) = [line for line in finished.stderr.splitlines() if line.startswith("error: ")]
+    return line
+
+
+def test_the_command_says_what_it_did(damaged: Path, tmp_path: Path, run_fastsketch: Run) -> None:
+    finished = run_fastsketch(
+        "convert", damaged, tmp_path / "out", "--size", SIZE, "--split", "0.5/0.5", "--workers", 1
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert "57 images of 3 classes at 24 px" in finished.stdout
+    assert "skipped circle/003.png: not an image" in finished.stdout
+    assert "3 unreadable images skipped" in finished.stdout
+    convert_dataset(open_source(damaged), tmp_path / "library", changed(split="0.5/0.5"))
+    assert content(tmp_path / "out") == content(tmp_path / "library")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["{tmp}/empty", "{tmp}/out"], 1, "no class folders with images"),
+        (["{tmp}/loose", "{tmp}/out"], 1, "no class folders with images"),
+        (["{tmp}/nothing", "{tmp}/out"], 2, "no such file or folder"),
+        (["{damaged}", "{tmp}/full"], 2, "exists"),
+        (["{damaged}", "{tmp}/out", "--strict", "--workers", "1"], 1, "circle/003.png: not an image"),
+        (["{damaged}", "{tmp}/out", "--split", "half"], 2, "'half' is not a split"),
+        (["{damaged}", "{tmp}/out", "--resize", "sharp", "--size", "1"], 2, "2 problems in the options:"),
+    ],
+)
+def test_exit_codes_and_one_clear_line(
+    damaged: Path, tmp_path: Path, run_fastsketch: Run, arguments: list[str], code: int, said: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    for name in ("loose", "full"):
+        (tmp_path / name).mkdir()
+        Image.new("L", (8, 8)).save(tmp_path / name / "1.png")
+    finished = run_fastsketch("convert", *(text.format(tmp=tmp_path, damaged=damaged) for text in arguments))
+    assert finished.returncode == code, finished.stderr
+    assert said in one_line(finished)
+    assert not (tmp_path / "out").exists()
+
+
+# -------------------------------------------------------------------------------------------------------- real data
+
+
+def test_a_few_classes_of_tu_berlin(shared_data: Path, tmp_path: Path) -> None:
+    source = open_source(shared_data / "data/tuberlin224")
+    assert len(source.class_names) == 250
+    assert "train" in source.class_names
+    metadata = convert_dataset(source, tmp_path / "out", ConvertConfig(size=64, classes=3, workers=1))
+    assert {name: record.samples for name, record in metadata.splits.items()} == {"train": 144, "val": 27}
+    assert metadata.skipped == []
+
+
+@pytest.mark.slow
+def test_tu_berlin(shared_data: Path, tmp_path: Path) -> None:
+    metadata = convert_dataset(open_source(shared_data / "data/tuberlin224"), tmp_path / "out", ConvertConfig())
+    assert len(metadata.classes) == 250
+    assert metadata.skipped == []
+    for name, per_class in (("train", 48), ("val", 9)):
+        split = PackSplit(tmp_path / "out", metadata, name)
+        assert len(split) == 250 * per_class
+        np.testing.assert_array_equal(split.labels, np.repeat(np.arange(250), per_class))
+    # At its own size a pre-decoded image is the very PNG.
+    split = PackSplit(tmp_path / "out", metadata, "val")
+    for row in (0, 1000, 2249):
+        with Image.open(shared_data / "data/tuberlin224" / split.ids()[row]) as image:
+            np.testing.assert_array_equal(split.images[row, 0], np.asarray(image))
+
+
+def test_the_originals_of_tu_berlin(shared_data: Path, tmp_path: Path) -> None:
+    folder = shared_data / "data/tuberlin1111"
+    if not folder.is_dir():
+        pytest.skip(f"no {folder}")
+    config = ConvertConfig(size=64, classes=1, workers=1, split="48/12")
+    metadata = convert_dataset(open_source(folder), tmp_path / "out", config)
+    assert {name: record.samples for name, record in metadata.splits.items()} == {"train": 48, "val": 12}
+    # Lines of five pixels in 1111 are still there at 64.
+    assert PackSplit(tmp_path / "out", metadata, "train").ink.min() > 3
+
+
+def test_a_few_classes_of_quickdraw(shared_data: Path, tmp_path: Path) -> None:
+    config = ConvertConfig(size=64, classes=2, workers=1, split="100/25/25")
+    metadata = convert_dataset(open_source(shared_data / "data/quickdraw-strokes"), tmp_path / "out", config)
+    counts = {name: record.samples for name, record in metadata.splits.items()}
+    assert counts == {"train": 200, "val": 50, "test": 50}
+    assert metadata.skipped == []
+
+
+@pytest.mark.slow
+def test_quickdraw(shared_data: Path, tmp_path: Path) -> None:
+    metadata = convert_dataset(
+        open_source(shared_data / "data/quickdraw-strokes"), tmp_path / "out", ConvertConfig(size=28)
+    )
+    assert len(metadata.classes) == 345
+    counts = {name: record.samples for name, record in metadata.splits.items()}
+    assert counts == {"train": 345 * 120, "val": 345 * 15, "test": 345 * 15}
+    assert metadata.skipped == []
