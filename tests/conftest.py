@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 from shapes import CLASSES, draw_shape
 
+# The tests' networks are tiny: a second thread costs more than it gains, and on a busy machine a hundred times more.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ROOT = Path(__file__).resolve().parent.parent
 
 FOLDERS = dict(zip(("circle", "cross", "square"), CLASSES, strict=True))

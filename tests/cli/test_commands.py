@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from shapes import convert_shapes, write_shapes
 
 import fastsketch
-from tests.shapes import convert_shapes, write_shapes
 
 FASTSKETCH = [sys.executable, "-m", "fastsketch"]
 TINY = ["--model", "test_resnet", "--set", "data.batch_size=16", "--set", "optimizer.name=adamw", "--device", "cpu"]

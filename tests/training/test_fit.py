@@ -9,6 +9,7 @@ import pytest
 import timm
 import torch
 from safetensors.torch import load_file
+from shapes import CLASSES, convert_shapes, write_shapes
 
 from fastsketch.augment import SketchAugment
 from fastsketch.config import Recipe, load_recipe
@@ -19,7 +20,6 @@ from fastsketch.formats.pack import PackSplit
 from fastsketch.training import Run, fit
 from fastsketch.training.checkpoint import load_model
 from fastsketch.training.tracking import EpochRecord
-from tests.shapes import CLASSES, convert_shapes, write_shapes
 
 
 @pytest.fixture(scope="module")
