@@ -1,7 +1,7 @@
-"""Affine and flip: one 3 × 3 matrix a sample, one warp a batch.
+"""Geometry: every transformation of a sample in one 3 × 3 matrix, plus a coarse displacement for the elastic one.
 
-The matrices are Kornia's (`kornia.geometry.transform.get_affine_matrix2d`). What is left out is Kornia's wrapper, whose
-orchestration costs more than the warp itself.
+The affine matrices are Kornia's (`kornia.geometry.transform.get_affine_matrix2d`). What is left out is Kornia's
+wrapper, whose orchestration costs more than the warp itself.
 """
 
 from __future__ import annotations
@@ -9,21 +9,32 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from kornia.geometry.transform import get_affine_matrix2d
 from torch import Tensor
 
 from fastsketch.config import AugmentConfig
 
-UNIFORMS = 7
-"""Random numbers that a sample's geometry takes: angle, shift in x and y, scale, shear in x and y, flip."""
+AFFINE_UNIFORMS = 7
+"""Random numbers of one affine matrix: angle, shift in x and y, scale, shear in x and y, flip."""
+
+PERSPECTIVE_UNIFORMS = 8
+"""Random numbers of one perspective: x and y of four corners."""
+
+ELASTIC_GRID = 3
+"""Control points of the elastic displacement in each direction, as in U-Net."""
+
+ELASTIC_UNIFORMS = 2 * ELASTIC_GRID**2
+"""Random numbers of one elastic displacement: x and y of every control point."""
+
+MOST_DEVIATIONS = 3.0
+"""A control point moves by no more standard deviations than these: the normal distribution has no end, an image has."""
 
 
 def affine_matrices(uniforms: Tensor, config: AugmentConfig, size: int) -> Tensor:
     """Random numbers → the pixel matrices that move a source point to its place in the augmented image.
 
     Args:
-        uniforms: float [B, UNIFORMS], uniform in [0, 1).
+        uniforms: float [B, AFFINE_UNIFORMS], uniform in [0, 1).
         config: Ranges; each parameter is uniform within its own.
         size: Side of the images in pixels; rotation, scale and shear are about their centre.
 
@@ -49,21 +60,51 @@ def affine_matrices(uniforms: Tensor, config: AugmentConfig, size: int) -> Tenso
     return torch.stack([x * (1 - 2 * mirror), y, shift + x * (mirror * (size - 1))], dim=2)
 
 
-def warp(ink: Tensor, matrices: Tensor) -> Tensor:
-    """Warp ink [B, 1, S, S] by pixel matrices [B, 3, 3], bilinear; what comes in from outside is paper (0).
+def perspective_matrices(uniforms: Tensor, distortion: float, size: int) -> Tensor:
+    """Random numbers → pixel matrices that move each corner inwards, as Kornia's and torchvision's RandomPerspective.
 
-    The same as `kornia.geometry.transform.warp_affine(ink, matrices[:, :2], (S, S), align_corners=True)`, with the
-    2 × 2 part inverted in closed form: a batched `torch.linalg.inv` waits for the host on a GPU.
+    The closed form for a square and a quadrilateral (Heckbert, Fundamentals of Texture Mapping and Image Warping,
+    1989, section 2.2.3); a linear system solved on a GPU would wait for the host.
+
+    Args:
+        uniforms: float [B, PERSPECTIVE_UNIFORMS], uniform in [0, 1).
+        distortion: Largest shift of a corner as a share of half the side, below 1, so that the corners stay convex.
+        size: Side of the images in pixels.
+
+    Returns:
+        float [B, 3, 3], with 1 in the lower right.
     """
-    size = ink.shape[-1]
-    linear, shift = matrices[:, :2, :2], matrices[:, :2, 2]
-    (a, b), (c, d) = (row.unbind(dim=1) for row in linear.unbind(dim=1))
-    determinant = a * d - b * c
-    inverse = torch.stack([d, -b, -c, a], dim=1).view(-1, 2, 2) / determinant.view(-1, 1, 1)
-    # Pixel p and normalised coordinate n (align_corners): p = (n + 1) * half. Hence, for both images square,
-    # n_source = inverse @ n_target + (inverse @ (half - shift) - half) / half.
-    half = (size - 1) / 2
-    offset = (inverse @ (half - shift).unsqueeze(2)).squeeze(2) / half - 1
-    theta = torch.cat([inverse, offset.unsqueeze(2)], dim=2)
-    grid = F.affine_grid(theta, list(ink.shape), align_corners=True)
-    return F.grid_sample(ink, grid, mode="bilinear", padding_mode="zeros", align_corners=True)
+    side = size - 1
+    shift = uniforms * (distortion * side / 2)
+    # Corners clockwise from the upper left, each moved towards the centre.
+    x0, y0 = shift[:, 0], shift[:, 1]
+    x1, y1 = side - shift[:, 2], shift[:, 3]
+    x2, y2 = side - shift[:, 4], side - shift[:, 5]
+    x3, y3 = shift[:, 6], side - shift[:, 7]
+    ax, ay, bx, by = x1 - x2, y1 - y2, x3 - x2, y3 - y2
+    sx, sy = x0 - x1 + x2 - x3, y0 - y1 + y2 - y3
+    determinant = ax * by - ay * bx
+    g = (sx * by - sy * bx) / determinant
+    h = (ax * sy - ay * sx) / determinant
+    rows = [
+        torch.stack([x1 - x0 + g * x1, x3 - x0 + h * x3, x0 * side], dim=1),
+        torch.stack([y1 - y0 + g * y1, y3 - y0 + h * y3, y0 * side], dim=1),
+        torch.stack([g, h, torch.full_like(g, side)], dim=1),
+    ]
+    return torch.stack(rows, dim=1) / side
+
+
+def elastic_displacements(uniforms: Tensor, deviation: float) -> Tensor:
+    """Random numbers → normal displacements of a coarse grid (Ronneberger et al., U-Net, 2015, section 3.1).
+
+    Args:
+        uniforms: float [B, ELASTIC_UNIFORMS], uniform in [0, 1).
+        deviation: Standard deviation as a share of the side.
+
+    Returns:
+        float [B, 2, ELASTIC_GRID, ELASTIC_GRID]: how far (x, y) from its place each control point looks for its
+        source, in normalised coordinates (the side is 2).
+    """
+    tail = 0.5 * math.erfc(MOST_DEVIATIONS / math.sqrt(2))
+    normal = torch.special.ndtri(uniforms.clamp(tail, 1 - tail))
+    return (normal * (2 * deviation)).view(-1, 2, ELASTIC_GRID, ELASTIC_GRID)

@@ -121,7 +121,7 @@ class PackSplit:
 
     Raises:
         ConfigError: The data set has no such split.
-        DataError: A file is missing or its length is not the recorded one.
+        DataError: A file is missing, its length is not the recorded one, or a label is no class.
     """
 
     def __init__(self, folder: Path, metadata: DatasetMetadata, split: str) -> None:
@@ -137,6 +137,12 @@ class PackSplit:
         self.images: npt.NDArray[np.uint8] = np.memmap(paths["images"], np.uint8, "r", shape=shape)
         self.labels: npt.NDArray[np.int64] = np.fromfile(paths["labels"], "<i8")
         self.ink: npt.NDArray[np.uint16] = np.fromfile(paths["ink"], "<u2")
+        classes = len(metadata.classes)
+        if len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < classes:
+            raise DataError(
+                f"{paths['labels']} has labels outside 0 … {classes - 1}, the {classes} classes of the data set",
+                hint="convert the data set again",
+            )
 
     def __len__(self) -> int:
         return len(self.labels)
