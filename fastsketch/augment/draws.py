@@ -10,7 +10,6 @@ from torch import Tensor
 from fastsketch.augment import geometry
 from fastsketch.augment.boxes import ERASING_UNIFORMS, erasing_boxes
 from fastsketch.augment.mix import MIX_UNIFORMS, Mix, draw_mix
-from fastsketch.augment.warp import source_matrices
 from fastsketch.config import AugmentConfig
 
 THICKNESS_UNIFORMS = 3
@@ -50,7 +49,7 @@ def draw(
         quantiles: `beta_quantiles` of `mixup` and `cutmix`, on the generator's device.
     """
     counts = {
-        "affine": geometry.AFFINE_UNIFORMS,
+        "affine": geometry.UNIFORMS,
         "perspective": geometry.PERSPECTIVE_UNIFORMS if config.perspective else 0,
         "elastic": geometry.ELASTIC_UNIFORMS if config.elastic else 0,
         "thickness": THICKNESS_UNIFORMS if config.thickness else 0,
@@ -58,7 +57,7 @@ def draw(
         "mix": MIX_UNIFORMS if config.mixes else 0,
     }
     uniforms = torch.rand(batch_size, sum(counts.values()), generator=generator, device=generator.device)
-    part = dict(zip(counts, uniforms.split(list(counts.values()), dim=1), strict=True))
+    part = dict(zip(counts, torch.split(uniforms, list(counts.values()), dim=1), strict=True))
 
     matrices = geometry.affine_matrices(part["affine"], config, size)
     displacements = thicker = thinner = erased = mix = None
@@ -72,7 +71,7 @@ def draw(
         erased = erasing_boxes(part["erasing"], config.erasing, config.erasing_area, size)
     if config.mixes:
         mix = draw_mix(part["mix"], config, quantiles, size)
-    sources = source_matrices(matrices, size, projective=config.perspective > 0)
+    sources = geometry.source_matrices(matrices, size, projective=config.perspective > 0)
     return Draws(sources, displacements, thicker, thinner, erased, mix)
 
 

@@ -45,7 +45,9 @@ class SketchAugment(nn.Module):
 
     def draw(self, batch_size: int, generator: torch.Generator) -> Draws:
         """The random parameters of one batch, on the generator's device, where the module must be, too."""
-        return draw(self.config, self.size, batch_size, generator, (self.mixup_quantiles, self.cutmix_quantiles))
+        # Coordinates in half precision would be off by pixels, here as in `forward`.
+        with torch.autocast(generator.device.type, enabled=False):
+            return draw(self.config, self.size, batch_size, generator, (self.mixup_quantiles, self.cutmix_quantiles))
 
     @overload
     def forward(self, images: Tensor) -> Tensor: ...
@@ -66,7 +68,6 @@ class SketchAugment(nn.Module):
         Returns:
             float32 [B, 1, S, S], paper polarity, normalised; with the targets if labels were given.
         """
-        # Coordinates in half precision would be off by pixels.
         with torch.autocast(images.device.type, enabled=False):
             if not self.training:
                 normalised = self._normalise(to_ink(images))
@@ -85,4 +86,5 @@ class SketchAugment(nn.Module):
 
     def _normalise(self, ink: Tensor) -> Tensor:
         """Ink → paper polarity, normalised."""
-        return (1 - ink - self.mean) / self.std
+        paper = 1 - ink
+        return paper if (self.mean, self.std) == (0, 1) else (paper - self.mean) / self.std

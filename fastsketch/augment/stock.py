@@ -6,7 +6,7 @@ for a batch, not for a sample, and so is whether to mix at all.
 
 from __future__ import annotations
 
-import kornia.augmentation as K  # noqa: N812 - as in Kornia's own documentation
+import kornia.augmentation as K
 import torch
 from kornia.morphology import dilation
 from torch import Tensor

@@ -1,72 +1,55 @@
 """Line thickness: dilation and erosion with flat squares, of another size for every sample.
 
 A k × k square is a (k - 1) × (k - 1) one followed by a 2 × 2 one, so that growing the squares step by step passes
-through every size, and a sample stops at its own. The memory is that of one step, whereas `kornia.morphology` holds k²
-copies of the batch where it unfolds, and computes one size for all.
+through every size. The memory is that of one step, whereas `kornia.morphology` holds k² copies of the batch where it
+unfolds, and takes one size for all.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-
-def dilate(ink: Tensor, side: int) -> Tensor:
-    """Bit for bit `kornia.morphology.dilation(ink, ones(side, side))`: float [B, 1, S, S] → the same shape."""
-    for step in range(2, side + 1):
-        ink = _grow(ink, step)
-    return ink
+Morphology = Callable[[Tensor, Tensor, int], Tensor]
+"""`dilate` or `erode`."""
 
 
-def erode(ink: Tensor, side: int) -> Tensor:
-    """Bit for bit `kornia.morphology.erosion(ink, ones(side, side))`: float [B, 1, S, S] → the same shape."""
-    for step in range(2, side + 1):
-        ink = _shrink(ink, step)
-    return ink
-
-
-def dilate_each(ink: Tensor, sides: Tensor, largest: int) -> Tensor:
-    """Dilate each sample with its own square, without the host knowing which.
+def dilate(ink: Tensor, sides: Tensor, largest: int) -> Tensor:
+    """Dilate each sample with its own square: bit for bit `kornia.morphology.dilation(sample, ones(side, side))`.
 
     Args:
-        ink: float [B, 1, S, S].
-        sides: int [B]; 1 or less leaves a sample as it is.
+        ink: float [B, 1, S, S] in [0, 1].
+        sides: int [B]; 1 or less leaves a sample as it is. The host need not know them.
         largest: No side is larger.
     """
-    for step in range(2, largest + 1):
-        ink = torch.where((sides >= step).view(-1, 1, 1, 1), _grow(ink, step), ink)
+    # Kornia's origin is at side // 2; its dilation mirrors the square, its erosion does not.
+    before = (largest - 1) // 2
+    for side, grown in _squares(torch.maximum, F.pad(ink, (before, largest // 2) * 2), largest):
+        ink = _select(ink, grown, sides == side, before - (side - 1) // 2)
     return ink
 
 
-def erode_each(ink: Tensor, sides: Tensor, largest: int) -> Tensor:
-    """Erode each sample with its own square; as `dilate_each`."""
-    for step in range(2, largest + 1):
-        ink = torch.where((sides >= step).view(-1, 1, 1, 1), _shrink(ink, step), ink)
+def erode(ink: Tensor, sides: Tensor, largest: int) -> Tensor:
+    """Erode each sample with its own square: bit for bit `kornia.morphology.erosion`; else as `dilate`."""
+    before = largest // 2
+    for side, shrunk in _squares(torch.minimum, F.pad(ink, (before, (largest - 1) // 2) * 2, value=1), largest):
+        ink = _select(ink, shrunk, sides == side, before - side // 2)
     return ink
 
 
-def _grow(ink: Tensor, side: int) -> Tensor:
-    """From the maximum over squares of side - 1 to that over squares of `side`.
-
-    A square of even side has its origin at side // 2, right of its middle: Kornia's squares, which a dilation mirrors,
-    grow to the right and downwards at even steps, and back at odd ones.
-    """
-    for dim in (3, 2):
-        pairs = torch.maximum(ink.narrow(dim, 0, ink.shape[dim] - 1), ink.narrow(dim, 1, ink.shape[dim] - 1))
-        ink = _with_edge(pairs, ink, dim, last=side % 2 == 0)
-    return ink
+def _squares(reduce: Callable[[Tensor, Tensor], Tensor], padded: Tensor, largest: int) -> Iterator[tuple[int, Tensor]]:
+    """Reduce over all squares of side 2, 3, … largest; each result is smaller by side - 1 than `padded`."""
+    for side in range(2, largest + 1):
+        padded = reduce(padded[..., 1:], padded[..., :-1])
+        padded = reduce(padded[..., 1:, :], padded[..., :-1, :])
+        yield side, padded
 
 
-def _shrink(ink: Tensor, side: int) -> Tensor:
-    """The same for the minimum; an erosion does not mirror the square, so that it grows the other way."""
-    for dim in (3, 2):
-        pairs = torch.minimum(ink.narrow(dim, 0, ink.shape[dim] - 1), ink.narrow(dim, 1, ink.shape[dim] - 1))
-        ink = _with_edge(pairs, ink, dim, last=side % 2 == 1)
-    return ink
-
-
-def _with_edge(pairs: Tensor, ink: Tensor, dim: int, *, last: bool) -> Tensor:
-    """Complete the neighbours' maxima with the edge that has no neighbour: outside the image there is nothing."""
-    if last:
-        return torch.cat([pairs, ink.narrow(dim, ink.shape[dim] - 1, 1)], dim=dim)
-    return torch.cat([ink.narrow(dim, 0, 1), pairs], dim=dim)
+def _select(ink: Tensor, changed: Tensor, chosen: Tensor, offset: int) -> Tensor:
+    """The chosen samples from `changed`, where the image begins at `offset`, and the others as they are."""
+    size = ink.shape[-1]
+    changed = changed[..., offset : offset + size, offset : offset + size]
+    return torch.where(chosen.view(-1, 1, 1, 1), changed, ink)
