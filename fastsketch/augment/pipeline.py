@@ -86,5 +86,5 @@ class SketchAugment(nn.Module):
 
     def _normalise(self, ink: Tensor) -> Tensor:
         """Ink → paper polarity, normalised."""
-        paper = 1 - ink
+        paper = (1 - ink).clamp_(min=0)  # what the warp's rounding left above 1
         return paper if (self.mean, self.std) == (0, 1) else (paper - self.mean) / self.std

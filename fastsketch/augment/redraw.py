@@ -1,9 +1,9 @@
 """All that happens to a sample alone: ink, geometry, thickness, erasing.
 
-On a GPU these are plain functions that Inductor fuses. On a CPU they are one operator, opaque to Inductor, that goes
-through the batch in pieces small enough for the cache, for reasons that `benchmarks/augment.py` measures: Inductor
-would decompose ATen's vectorised `grid_sample` into scalar loads, three times slower; the sampling grid, twice the size
-of the batch, never exists as a whole; and the host, which has to compute them anyway, can skip what is not thickened.
+On a GPU these are plain functions that Inductor fuses (`redraw_whole`). On a CPU they are one operator, opaque to
+Inductor, that goes through the batch in pieces small enough for the cache. There Inductor would decompose ATen's
+vectorised `grid_sample` into scalar loads, three times slower; the sampling grid, twice the size of the batch, never
+exists as a whole; and the host, which computes the sides of the squares anyway, can skip what is not thickened.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def redraw(images: Tensor, draws: Draws, *, largest: int) -> Tensor:
         largest: Largest side of a thickness element.
 
     Returns:
-        Ink, float32 [B, 1, S, S] in [0, 1].
+        Ink, float32 [B, 1, S, S] in [0, 1] but for the warp's rounding.
     """
     if images.device.type == "cpu":
         # The operator's Python type is Any.
@@ -42,6 +42,11 @@ def redraw(images: Tensor, draws: Draws, *, largest: int) -> Tensor:
             images, draws.sources, draws.displacements, draws.thicker, draws.thinner, draws.erased
         )
         return ink
+    return redraw_whole(images, draws, largest=largest)
+
+
+def redraw_whole(images: Tensor, draws: Draws, *, largest: int) -> Tensor:
+    """The same for any device, the whole batch at a time: what a GPU runs."""
     ink = sample(to_ink(images), draws.sources, draws.displacements)
     if draws.thicker is not None:
         ink = dilate(ink, draws.thicker, largest)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fastsketch.augment import SketchAugment, create_augment, mixed_cross_entropy
 from fastsketch.augment.draws import Draws
+from fastsketch.augment.redraw import redraw, redraw_whole
 from fastsketch.config import AugmentConfig
 
 SIZE = 48
@@ -197,6 +198,25 @@ def test_compiled_gives_the_same_batch(config: AugmentConfig) -> None:
 
 
 @CONFIGS
+def test_what_a_gpu_runs_gives_the_same_ink_as_the_cpu_operator(config: AugmentConfig) -> None:
+    draws = SketchAugment(config, SIZE).draw(16, generator())
+    images = sketches(16, SIZE)
+    expected = redraw(images, draws, largest=3)
+    torch.testing.assert_close(redraw_whole(images, draws, largest=3), expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.slow
+@CONFIGS
+def test_what_a_gpu_runs_compiles_into_one_graph(config: AugmentConfig) -> None:
+    torch._dynamo.reset()
+    draws = SketchAugment(config, SIZE).draw(16, generator())
+    images = sketches(16, SIZE)
+    compiled = torch.compile(redraw_whole, fullgraph=True)
+    expected = redraw_whole(images, draws, largest=3)
+    torch.testing.assert_close(compiled(images, draws, largest=3), expected, rtol=0, atol=1e-4)
+
+
+@CONFIGS
 def test_autocast_changes_nothing(config: AugmentConfig) -> None:
     augment = SketchAugment(config, SIZE)
     draws = augment.draw(8, generator())
@@ -266,3 +286,25 @@ def test_the_engine_is_a_matter_of_configuration() -> None:
     stock = create_augment(AugmentConfig(engine="kornia"), SIZE)
     assert type(stock).__name__ == "StockAugment"
     torch.testing.assert_close(stock.eval()(sketches(2, SIZE)), 1 - ink_of(sketches(2, SIZE)))
+
+
+@pytest.mark.slow
+def test_a_model_learns_from_mixed_and_thickened_sketches() -> None:
+    """Every part of the augmentation together still tells an L with a dot from its mirror image."""
+    torch.manual_seed(0)
+    config = REPORT.model_copy(update={"flip": 0.0})
+    augment, rng = SketchAugment(config, SIZE), generator()
+    originals = sketches(16, SIZE)
+    images = torch.cat([originals, originals.flip(3)])
+    truth = torch.arange(2).repeat_interleave(16)
+    model = torch.nn.Sequential(torch.nn.AvgPool2d(4), torch.nn.Flatten(), torch.nn.Linear((SIZE // 4) ** 2, 2))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for _ in range(150):
+        order = torch.randperm(32)
+        inputs, targets = augment(images[order], truth[order], augment.draw(32, rng))
+        loss = mixed_cross_entropy(model(inputs), targets)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    found = model(augment.eval()(images)).argmax(dim=1)
+    assert (found == truth).float().mean() > 0.9
