@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from . import convert, demo, evaluate, recipes, train
+from . import bench, convert, demo, evaluate, preview, recipes, train
 
 app = typer.Typer(
     name="fastsketch",
@@ -35,7 +35,9 @@ app.command("demo")(demo.command)
 app.command("convert")(convert.command)
 app.command("train")(train.command)
 app.command("evaluate")(evaluate.command)
+app.command("preview")(preview.command)
 app.command("recipes")(recipes.command)
+app.command("bench")(bench.command)
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
-"""Affine and flip: one 3 × 3 matrix a sample, one warp a batch.
+"""Geometry: one 3 × 3 matrix a sample, plus a coarse displacement for the elastic one, and one warp a batch.
 
-The matrices are Kornia's (`kornia.geometry.transform.get_affine_matrix2d`). What is left out is Kornia's wrapper, whose
-orchestration costs more than the warp itself.
+The affine matrices are Kornia's (`kornia.geometry.transform.get_affine_matrix2d`). What is left out is Kornia's
+wrapper, whose orchestration costs more than the warp itself.
 """
 
 from __future__ import annotations
@@ -16,7 +16,22 @@ from torch import Tensor
 from fastsketch.config import AugmentConfig
 
 UNIFORMS = 7
-"""Random numbers that a sample's geometry takes: angle, shift in x and y, scale, shear in x and y, flip."""
+"""Random numbers of one affine matrix: angle, shift in x and y, scale, shear in x and y, flip."""
+
+PERSPECTIVE_UNIFORMS = 8
+"""Random numbers of one perspective: x and y of four corners."""
+
+ELASTIC_GRID = 3
+"""Control points of the elastic displacement in each direction, as in U-Net."""
+
+ELASTIC_UNIFORMS = 2 * ELASTIC_GRID**2
+"""Random numbers of one elastic displacement: x and y of every control point."""
+
+MOST_DEVIATIONS = 3.0
+"""A control point moves by no more standard deviations than these: the normal distribution has no end, an image has."""
+
+HORIZON = 1e-6
+"""Under a perspective, points behind the viewer are taken to lie this far before him: far outside the image."""
 
 
 def affine_matrices(uniforms: Tensor, config: AugmentConfig, size: int) -> Tensor:
@@ -49,21 +64,116 @@ def affine_matrices(uniforms: Tensor, config: AugmentConfig, size: int) -> Tenso
     return torch.stack([x * (1 - 2 * mirror), y, shift + x * (mirror * (size - 1))], dim=2)
 
 
-def warp(ink: Tensor, matrices: Tensor) -> Tensor:
-    """Warp ink [B, 1, S, S] by pixel matrices [B, 3, 3], bilinear; what comes in from outside is paper (0).
+def perspective_matrices(uniforms: Tensor, distortion: float, size: int) -> Tensor:
+    """Random numbers → pixel matrices that move each corner inwards, as Kornia's and torchvision's RandomPerspective.
 
-    The same as `kornia.geometry.transform.warp_affine(ink, matrices[:, :2], (S, S), align_corners=True)`, with the
-    2 × 2 part inverted in closed form: a batched `torch.linalg.inv` waits for the host on a GPU.
+    The closed form for a square and a quadrilateral (Heckbert, Fundamentals of Texture Mapping and Image Warping,
+    1989, section 2.2.3); a linear system solved on a GPU would wait for the host.
+
+    Args:
+        uniforms: float [B, PERSPECTIVE_UNIFORMS], uniform in [0, 1).
+        distortion: Largest shift of a corner as a share of half the side, below 1, so that the corners stay convex.
+        size: Side of the images in pixels.
+
+    Returns:
+        float [B, 3, 3], with 1 in the lower right.
+    """
+    side = size - 1
+    shift = uniforms * (distortion * side / 2)
+    # Corners clockwise from the upper left, each moved towards the centre.
+    x0, y0 = shift[:, 0], shift[:, 1]
+    x1, y1 = side - shift[:, 2], shift[:, 3]
+    x2, y2 = side - shift[:, 4], side - shift[:, 5]
+    x3, y3 = shift[:, 6], side - shift[:, 7]
+    ax, ay, bx, by = x1 - x2, y1 - y2, x3 - x2, y3 - y2
+    sx, sy = x0 - x1 + x2 - x3, y0 - y1 + y2 - y3
+    determinant = ax * by - ay * bx
+    g = (sx * by - sy * bx) / determinant
+    h = (ax * sy - ay * sx) / determinant
+    rows = [
+        torch.stack([x1 - x0 + g * x1, x3 - x0 + h * x3, x0 * side], dim=1),
+        torch.stack([y1 - y0 + g * y1, y3 - y0 + h * y3, y0 * side], dim=1),
+        torch.stack([g, h, torch.full_like(g, side)], dim=1),
+    ]
+    return torch.stack(rows, dim=1) / side
+
+
+def elastic_displacements(uniforms: Tensor, deviation: float) -> Tensor:
+    """Random numbers → normal displacements of a coarse grid (Ronneberger et al., U-Net, 2015, section 3.1).
+
+    Args:
+        uniforms: float [B, ELASTIC_UNIFORMS], uniform in [0, 1).
+        deviation: Standard deviation as a share of the side.
+
+    Returns:
+        float [B, 2, ELASTIC_GRID, ELASTIC_GRID]: how far (x, y) from its place each control point looks for its
+        source, in normalised coordinates (the side is 2).
+    """
+    tail = 0.5 * math.erfc(MOST_DEVIATIONS / math.sqrt(2))
+    normal = torch.special.ndtri(uniforms.clamp(tail, 1 - tail))
+    displacements: Tensor = normal * (2 * deviation)
+    return displacements.view(-1, 2, ELASTIC_GRID, ELASTIC_GRID)
+
+
+def source_matrices(matrices: Tensor, size: int, *, projective: bool = False) -> Tensor:
+    """Pixel matrices, source → target, to what `sample` looks its sources up with: target → source, normalised.
+
+    Inverted in closed form: a batched `torch.linalg.inv` waits for the host on a GPU.
+
+    Args:
+        matrices: float [B, 3, 3], invertible.
+        size: Side of the images in pixels.
+        projective: The last rows are not (0, 0, 1), and are kept.
+
+    Returns:
+        float [B, 2, 3], or [B, 3, 3] if projective, in grid_sample's coordinates: -1 … 1 over the pixels' centres.
+    """
+    half = (size - 1) / 2
+    # Pixel p and normalised n: p = (n + 1) * half. On the right of the matrices as columns, on the left as rows.
+    x, y, shift = matrices.unbind(dim=2)
+    first, second, third = torch.stack([x * half, y * half, (x + y) * half + shift], dim=2).unbind(dim=1)
+    first, second = first / half - third, second / half - third
+    # The rows' cross products are the adjugate's columns.
+    pairs = ((second, third), (third, first), (first, second))
+    columns: list[Tensor] = [torch.linalg.cross(one, other) for one, other in pairs]
+    determinant = (first * columns[0]).sum(dim=1)
+    inverse = torch.stack(columns, dim=2) / determinant.view(-1, 1, 1)
+    return inverse if projective else inverse[:, :2]
+
+
+def warp(ink: Tensor, matrices: Tensor) -> Tensor:
+    """Warp ink [B, 1, S, S] by pixel matrices [B, 3, 3], affine, source → target: Kornia's `warp_affine`."""
+    return sample(ink, source_matrices(matrices, ink.shape[-1]))
+
+
+def sample(ink: Tensor, sources: Tensor, displacements: Tensor | None = None) -> Tensor:
+    """Warp ink, bilinear; what comes in from outside is paper (0).
+
+    Without displacements the same as Kornia's `warp_affine` or `warp_perspective` (zeros, align_corners).
+
+    Args:
+        ink: float [B, 1, S, S] in [0, 1].
+        sources: From `source_matrices`.
+        displacements: float [B, 2, G, G] from `elastic_displacements`, or None; interpolated bicubically over the
+            image and added to the source positions.
+
+    Returns:
+        float [B, 1, S, S]; above 1 by 1e-6 at most, since the four bilinear weights are rounded.
     """
     size = ink.shape[-1]
-    linear, shift = matrices[:, :2, :2], matrices[:, :2, 2]
-    (a, b), (c, d) = (row.unbind(dim=1) for row in linear.unbind(dim=1))
-    determinant = a * d - b * c
-    inverse = torch.stack([d, -b, -c, a], dim=1).view(-1, 2, 2) / determinant.view(-1, 1, 1)
-    # Pixel p and normalised coordinate n (align_corners): p = (n + 1) * half. Hence, for both images square,
-    # n_source = inverse @ n_target + (inverse @ (half - shift) - half) / half.
-    half = (size - 1) / 2
-    offset = (inverse @ (half - shift).unsqueeze(2)).squeeze(2) / half - 1
-    theta = torch.cat([inverse, offset.unsqueeze(2)], dim=2)
-    grid = F.affine_grid(theta, list(ink.shape), align_corners=True)
-    return F.grid_sample(ink, grid, mode="bilinear", padding_mode="zeros", align_corners=True)
+    axis = torch.linspace(-1, 1, size, dtype=ink.dtype, device=ink.device)
+    x, y, shift = sources[..., None, None].unbind(dim=2)
+    positions = x * axis + (y * axis.view(-1, 1) + shift)  # [B, 2 or 3, S, S]
+    if sources.shape[1] == 3:
+        positions = positions[:, :2] / positions[:, 2:].clamp(min=HORIZON)
+    if displacements is not None:
+        weights = _bicubic_weights(displacements.shape[-1], size, ink)
+        positions = positions + weights @ displacements @ weights.mT
+    # Planes of x and of y, seen as pairs: grid_sample reads them as fast, and no copy has to put them together.
+    return F.grid_sample(ink, positions.permute(0, 2, 3, 1), padding_mode="zeros", align_corners=True)
+
+
+def _bicubic_weights(points: int, size: int, like: Tensor) -> Tensor:
+    """[size, points]: bicubic interpolation as a matrix; two small products are much faster than F.interpolate."""
+    impulses = torch.eye(points, dtype=like.dtype, device=like.device).view(1, points, points, 1)
+    return F.interpolate(impulses, size=(size, 1), mode="bicubic", align_corners=True).view(points, size).mT

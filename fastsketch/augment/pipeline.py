@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from typing import overload
+
 import torch
 from torch import Tensor, nn
 
-from fastsketch.augment.geometry import UNIFORMS, affine_matrices, warp
+from fastsketch.augment.draws import Draws, draw
+from fastsketch.augment.mix import Targets, beta_quantiles, mix_images, mix_labels
+from fastsketch.augment.redraw import redraw, to_ink
 from fastsketch.config import AugmentConfig
 
 
 class SketchAugment(nn.Module):
-    """uint8 batch → model-ready batch, all on the device and without waiting for the host.
+    """uint8 batch → model-ready batch and its targets, all on the device and without waiting for the host.
 
-    Inside, images are *ink* in [0, 1] (ink = 1, paper = 0), so that zero padding is paper. The random numbers are
-    drawn apart from their use (`draw`), so that `forward` is a pure function: the same numbers give the same batch, in
-    eager mode and compiled. In evaluation mode (`.eval()`) only the normalisation is left.
+    Inside, images are *ink* in [0, 1] (ink = 1, paper = 0), so that zero padding is paper and thickening is a plain
+    dilation. The random parameters are drawn apart from their use (`draw`), so that `forward` is a pure function of
+    static shapes: the same draws give the same batch, in eager mode and compiled. The order is geometry, thickness,
+    erasing, mixing, normalisation.
+
+    Training:   `images, targets = augment(batch.images, batch.labels, augment.draw(batch_size, generator))`
+    Evaluation: `images = augment.eval()(batch.images)`, where only the normalisation is left.
 
     Args:
         config: Ranges and probabilities.
@@ -23,29 +31,60 @@ class SketchAugment(nn.Module):
         std: Divides what is left.
     """
 
+    mixup_quantiles: Tensor
+    cutmix_quantiles: Tensor
+
     def __init__(self, config: AugmentConfig, size: int, mean: float = 0.0, std: float = 1.0) -> None:
         super().__init__()
         self.config = config
         self.size = size
         self.mean = mean
         self.std = std
+        for name, alpha in (("mixup_quantiles", config.mixup), ("cutmix_quantiles", config.cutmix)):
+            self.register_buffer(name, beta_quantiles(alpha or 1.0), persistent=False)
 
-    def draw(self, batch_size: int, generator: torch.Generator) -> Tensor:
-        """The random numbers for one batch: float32 [batch_size, P] on the generator's device, uniform in [0, 1)."""
-        return torch.rand(batch_size, UNIFORMS, generator=generator, device=generator.device)
+    def draw(self, batch_size: int, generator: torch.Generator) -> Draws:
+        """The random parameters of one batch, on the generator's device, where the module must be, too."""
+        # Coordinates in half precision would be off by pixels, here as in `forward`.
+        with torch.autocast(generator.device.type, enabled=False):
+            return draw(self.config, self.size, batch_size, generator, (self.mixup_quantiles, self.cutmix_quantiles))
 
-    def forward(self, images: Tensor, uniforms: Tensor | None = None) -> Tensor:
+    @overload
+    def forward(self, images: Tensor) -> Tensor: ...
+
+    @overload
+    def forward(self, images: Tensor, labels: Tensor, draws: Draws | None = None) -> tuple[Tensor, Targets]: ...
+
+    def forward(
+        self, images: Tensor, labels: Tensor | None = None, draws: Draws | None = None
+    ) -> Tensor | tuple[Tensor, Targets]:
         """Augment (in training mode) and normalise.
 
         Args:
             images: uint8 [B, 1, S, S], paper = 255.
-            uniforms: What `draw` returned; needed in training mode only.
+            labels: int64 [B]; may be left out in evaluation mode.
+            draws: What `draw` returned; needed in training mode only.
 
         Returns:
-            float32 [B, 1, S, S], paper polarity, normalised.
+            float32 [B, 1, S, S], paper polarity, normalised; with the targets if labels were given.
         """
-        ink = 1 - images.float() / 255
-        if self.training:
-            assert uniforms is not None, "training mode needs the numbers from draw()"
-            ink = warp(ink, affine_matrices(uniforms, self.config, self.size))
-        return ((1 - ink) - self.mean) / self.std
+        with torch.autocast(images.device.type, enabled=False):
+            if not self.training:
+                normalised = self._normalise(to_ink(images))
+                return normalised if labels is None else (normalised, Targets.plain(labels))
+            if labels is None or draws is None:
+                raise TypeError("in training mode SketchAugment needs the labels and what draw() returned")
+            ink, targets = self.augment(images, labels, draws)
+            return self._normalise(ink), targets
+
+    def augment(self, images: Tensor, labels: Tensor, draws: Draws) -> tuple[Tensor, Targets]:
+        """Everything random: images as in `forward` → ink float32 [B, 1, S, S] in [0, 1], and the targets."""
+        ink = redraw(images, draws, largest=self.config.thickness_range[1])
+        if draws.mix is None:
+            return ink, Targets.plain(labels)
+        return mix_images(ink, draws.mix), mix_labels(labels, draws.mix)
+
+    def _normalise(self, ink: Tensor) -> Tensor:
+        """Ink → paper polarity, normalised."""
+        paper = (1 - ink).clamp_(min=0)  # what the warp's rounding left above 1
+        return paper if (self.mean, self.std) == (0, 1) else (paper - self.mean) / self.std

@@ -124,7 +124,8 @@ class PackSplit:
 
     Raises:
         ConfigError: The data set has no such split.
-        DataError: A file is missing, or its length is not the recorded one or not that of so many samples.
+        DataError: A file is missing, its length is not the recorded one or not that of so many samples, or a label is
+            no class.
     """
 
     def __init__(self, folder: Path, metadata: DatasetMetadata, split: str) -> None:
@@ -146,6 +147,12 @@ class PackSplit:
         self.images: npt.NDArray[np.uint8] = np.memmap(paths["images"], np.uint8, "r", shape=(count, 1, size, size))
         self.labels: npt.NDArray[np.int64] = np.fromfile(paths["labels"], "<i8")
         self.ink: npt.NDArray[np.uint16] = np.fromfile(paths["ink"], "<u2")
+        classes = len(metadata.classes)
+        if len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < classes:
+            raise DataError(
+                f"{paths['labels']} has labels outside 0 … {classes - 1}, the {classes} classes of the data set",
+                hint="convert the data set again",
+            )
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -8,10 +8,9 @@ from collections.abc import Callable
 from time import perf_counter
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
-from fastsketch.augment import SketchAugment
+from fastsketch.augment import create_augment, mixed_cross_entropy
 from fastsketch.config import AugmentConfig, Recipe
 from fastsketch.device import resolve_device
 from fastsketch.errors import ConfigError, FastSketchError
@@ -86,7 +85,7 @@ def fit(
     model = create_model(recipe.model, num_classes=len(dataset.classes), size=dataset.size)
     model = place(model, device)
     spec = _input_spec(recipe.augment, dataset, model)
-    augment = SketchAugment(recipe.augment, spec.size, spec.mean, spec.std)
+    augment = create_augment(recipe.augment, spec.size, spec.mean, spec.std).to(device)
     metrics = accuracy_metrics(len(dataset.classes)).to(device)
 
     # ---------------------------------------------------------------------------------------------- optimisation
@@ -121,8 +120,8 @@ def fit(
             started = perf_counter()
             for step, batch in enumerate(train_loader.epoch(epoch)):
                 schedule.step_update(epoch * steps + step)
-                images = augment(batch.images, augment.draw(batch_size, generator))
-                loss = F.cross_entropy(model(images), batch.labels, label_smoothing=recipe.training.label_smoothing)
+                images, targets = augment(batch.images, batch.labels, augment.draw(batch_size, generator))
+                loss = mixed_cross_entropy(model(images), targets, recipe.training.label_smoothing)
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()

@@ -1,0 +1,293 @@
+"""How fast is the report's whole augmentation, and how much memory does it take?
+
+    fastsketch bench augment
+
+Contenders do the same work with the same ranges, from uint8 on the device to a normalised float32 batch and its
+targets: flip, affine, line thickness, MixUp or CutMix. They differ in what they can draw for each sample alone:
+
+| contender            | geometry   | MixUp or CutMix   |
+|----------------------|------------|-------------------|
+| ours                 | per sample | per sample        |
+| stock Kornia         | per sample | chosen per batch  |
+| torchvision a sample | per sample | one λ a batch     |
+| torchvision a batch  | one for all| one λ a batch     |
+
+torchvision has no morphology; max_pool2d, on the samples that drew it, takes its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from matplotlib.figure import Figure
+from PIL import Image, ImageDraw
+from rich.console import Console
+from torch import Tensor
+from torchvision.transforms import v2
+
+from fastsketch import atomic
+from fastsketch.augment import SketchAugment, mixed_cross_entropy
+from fastsketch.augment.stock import StockAugment
+from fastsketch.config import AugmentConfig, load_recipe
+
+from .common import Contender, Timing, print_table, take_turns, write_results
+
+RECIPE = "report-4-thickness"
+CLASSES = 250
+BATCH_SIZES = (16, 64, 256)
+MAIN_BATCH = 64
+BATCHES_A_CALL = 6
+"""Stock Kornia and torchvision choose between MixUp and CutMix once a batch, at very different costs."""
+
+Work = Callable[[], Tensor]
+"""Augments one batch: float32 [B, 1, S, S]."""
+
+
+def run(out: Path, *, quick: bool = False) -> Path:
+    """Run the benchmark; return the JSON that it wrote beside its plot.
+
+    Args:
+        out: Folder for the results.
+        quick: Small and few, to see that it runs.
+    """
+    config = load_recipe(RECIPE).augment
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    size, rounds, sizes = (64, 2, (8, 16)) if quick else (224, 9, BATCH_SIZES)
+    timings: dict[int, list[Timing]] = {}
+    memory: dict[int, dict[str, float]] = {}
+    for batch_size in sizes:
+        images = draw_sketches(batch_size, size).to(device)
+        works = contenders(config, images)
+        check_alike(works, images)
+        memory[batch_size] = {name: peak_memory(work, device) for name, work in works.items()}
+        turns = [Contender(name, _several(work), batch_size * BATCHES_A_CALL) for name, work in works.items()]
+        timings[batch_size] = take_turns(turns, rounds=rounds, warmup=1)
+        print_table(f"augmentation, batch {batch_size}, {size} px, {device}", timings[batch_size], "stock Kornia")
+        peaks = ", ".join(f"{name} {batches:.1f}" for name, batches in memory[batch_size].items())
+        Console(highlight=False).print(f"peak extra memory in float32 batches: {peaks}\n")
+    main = MAIN_BATCH if MAIN_BATCH in timings else sizes[-1]
+    more: dict[str, object] = {}
+    if device.type == "cuda" and not quick:
+        more["share_of_vit_base_step"] = share_of_training_step(config, main)
+    result = write_results(
+        out,
+        "augment",
+        {"recipe": RECIPE, "size": size, "batch_size": main, "batches_a_call": BATCHES_A_CALL, "quick": quick},
+        timings[main],
+        by_batch_size={batch: [asdict(timing) for timing in found] for batch, found in timings.items()},
+        peak_extra_memory_in_batches=memory,
+        **more,
+    )
+    plot(result.with_suffix(".png"), timings, f"{RECIPE}, {size} px, {result.stem.removeprefix('augment-')}")
+    return result
+
+
+# ------------------------------------------------------------------------------------------------- contenders
+
+
+def contenders(config: AugmentConfig, images: Tensor) -> dict[str, Work]:
+    """Every way to augment `images`, ready to run; compilation happens in the first call."""
+    torch._dynamo.reset()
+    device, size = images.device, images.shape[-1]
+    labels = torch.arange(len(images), device=device) % CLASSES
+    generator = torch.Generator(device).manual_seed(0)
+    ours, stock = (kind(config, size).to(device) for kind in (SketchAugment, StockAugment))
+
+    def of(augment: SketchAugment, *, compiled: bool = False) -> Work:
+        apply = torch.compile(augment, dynamic=False) if compiled else augment
+        return lambda: apply(images, labels, augment.draw(len(images), generator))[0]
+
+    return {
+        "ours": of(ours),
+        "ours compiled": of(ours, compiled=True),
+        "stock Kornia": of(stock),
+        "stock Kornia compiled": of(stock, compiled=True),
+        "torchvision a sample": torchvision_work(config, images, labels, per_sample=True),
+        "torchvision a batch": torchvision_work(config, images, labels, per_sample=False),
+    }
+
+
+def torchvision_work(config: AugmentConfig, images: Tensor, labels: Tensor, *, per_sample: bool) -> Work:
+    """torchvision.transforms.v2, on paper polarity as its users would have it."""
+    geometry = v2.Compose(
+        [
+            v2.RandomHorizontalFlip(config.flip),
+            v2.RandomAffine(
+                degrees=config.rotation,
+                translate=(config.translation, config.translation),
+                scale=config.scale,
+                shear=[-config.shear, config.shear, -config.shear, config.shear],
+                interpolation=v2.InterpolationMode.BILINEAR,
+                fill=255,
+            ),
+        ]
+    )
+    to_float = v2.ToDtype(torch.float32, scale=True)
+    share = config.cutmix_share
+    mix = v2.RandomApply(
+        [
+            v2.RandomChoice(
+                [
+                    v2.CutMix(alpha=config.cutmix, num_classes=CLASSES),
+                    v2.MixUp(alpha=config.mixup, num_classes=CLASSES),
+                ],
+                p=[share, 1 - share],
+            )
+        ],
+        p=config.mix_probability,
+    )
+
+    def work() -> Tensor:
+        moved = torch.stack([geometry(image) for image in images]) if per_sample else geometry(images)
+        thick = _thicken_by_pooling(to_float(moved), config)
+        mixed: Tensor = mix(thick, labels)[0]
+        return mixed
+
+    return work
+
+
+def _thicken_by_pooling(paper: Tensor, config: AugmentConfig) -> Tensor:
+    smallest, largest = config.thickness_range
+    sides = torch.randint(smallest, largest + 1, (len(paper),), device=paper.device)
+    sides = torch.where(torch.rand(len(paper), device=paper.device) < config.thickness, sides, 1)
+    for side in range(max(smallest, 2), largest + 1):
+        chosen = sides == side
+        if chosen.any():
+            padded = F.pad(1 - paper[chosen], ((side - 1) // 2, side // 2) * 2)
+            paper[chosen] = 1 - F.max_pool2d(padded, side, 1)
+    return paper
+
+
+def check_alike(works: dict[str, Work], images: Tensor) -> None:
+    """All give the same kind of batch with about the same ink, or the comparison is worth nothing."""
+    torch.manual_seed(0)
+    drawn = 1 - images.float().mean().item() / 255
+    for name, work in works.items():
+        batches = [work() for _ in range(12)]
+        for batch in batches:
+            assert (batch.shape, batch.dtype, batch.device) == (images.shape, torch.float32, images.device), name
+            assert batch.min() >= -1e-5, name
+            assert batch.max() <= 1 + 1e-5, name
+        ink = sum(1 - batch.mean().item() for batch in batches) / len(batches)
+        assert 0.8 < ink / drawn < 1.25, f"{name}: {ink:.4f} of ink from {drawn:.4f}"
+
+
+# ------------------------------------------------------------------------------------------------ measurements
+
+
+def _several(work: Work) -> Callable[[], None]:
+    def call() -> None:
+        for _ in range(BATCHES_A_CALL):
+            work()
+
+    return call
+
+
+def peak_memory(work: Work, device: torch.device) -> float:
+    """The most that one batch takes beyond the uint8 images, its result included, in float32 batches."""
+    peaks = []
+    for _ in range(4):  # MixUp or CutMix
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+            before = torch.cuda.memory_allocated()
+            result = work()
+            peak = torch.cuda.max_memory_allocated() - before
+        else:
+            result, peak = _peak_on_cpu(work)
+        peaks.append(peak / (result.numel() * 4))
+    return max(peaks)
+
+
+def _peak_on_cpu(work: Work) -> tuple[Tensor, int]:
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        result = work()
+    assert profile.profiler is not None
+    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
+    sizes = [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]
+    return result, max(int(total) for total in np.cumsum(sizes))
+
+
+def share_of_training_step(config: AugmentConfig, batch_size: int) -> dict[str, float]:
+    """Seconds of a ViT-B/16 training step in half precision, and the share that our compiled augmentation has in it."""
+    import timm
+
+    images = draw_sketches(batch_size, 224).cuda()
+    labels = torch.arange(batch_size, device="cuda") % CLASSES
+    model = timm.create_model("vit_base_patch16_224", in_chans=1, num_classes=CLASSES).cuda()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.5, fused=True)
+    augment = SketchAugment(config, 224).cuda()
+    compiled = torch.compile(augment, dynamic=False)
+    generator = torch.Generator("cuda").manual_seed(0)
+    dtype = torch.bfloat16 if torch.cuda.get_device_capability() >= (8, 0) else torch.float16
+
+    def prepare() -> tuple[Tensor, ...]:
+        inputs, targets = compiled(images, labels, augment.draw(batch_size, generator))
+        return inputs, targets
+
+    def step(inputs: Tensor, targets: tuple[Tensor, ...]) -> None:
+        with torch.autocast("cuda", dtype=dtype):
+            loss = mixed_cross_entropy(model(inputs), targets)  # type: ignore[arg-type]
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    fixed = prepare()
+    whole = _seconds(lambda: step(*prepare()))  # type: ignore[arg-type]
+    alone = _seconds(lambda: step(*fixed))  # type: ignore[arg-type]
+    return {"step_seconds": whole, "step_without_augmentation_seconds": alone, "share": (whole - alone) / whole}
+
+
+def _seconds(call: Callable[[], object], repeats: int = 30) -> float:
+    for _ in range(5):
+        call()
+    torch.cuda.synchronize()
+    started = perf_counter()
+    for _ in range(repeats):
+        call()
+    torch.cuda.synchronize()
+    return (perf_counter() - started) / repeats
+
+
+# --------------------------------------------------------------------------------------------- data and picture
+
+
+def draw_sketches(count: int, size: int) -> Tensor:
+    """Wavy lines of about two pixels on paper: uint8 [count, 1, size, size]."""
+    rng = np.random.default_rng(0)
+    images = []
+    for _ in range(count):
+        canvas = Image.new("L", (2 * size, 2 * size), 255)
+        pen = ImageDraw.Draw(canvas)
+        for _ in range(6):
+            steps = rng.normal(0, size / 8, (12, 2)).cumsum(axis=0) + rng.uniform(0.6 * size, 1.4 * size, 2)
+            pen.line([tuple(point) for point in steps.tolist()], fill=0, width=4, joint="curve")
+        images.append(np.asarray(canvas.resize((size, size), Image.Resampling.BILINEAR)))
+    return torch.from_numpy(np.stack(images)[:, None])
+
+
+def plot(path: Path, timings: dict[int, list[Timing]], title: str) -> None:
+    """Images a second against the batch size."""
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for contender in zip(*timings.values(), strict=True):
+        name = contender[0].name
+        style = {"linewidth": 2.2} if name.startswith("ours") else {"linewidth": 1.2, "linestyle": "--"}
+        axes.plot(list(timings), [each.images_per_second for each in contender], marker="o", label=name, **style)
+    axes.set(xscale="log", yscale="log", xlabel="batch size", ylabel="images/s", title=title)
+    axes.set_xticks(list(timings), [str(batch) for batch in timings])
+    axes.minorticks_off()
+    axes.grid(alpha=0.25, which="both")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    with atomic.replacing(path) as temporary:
+        figure.savefig(temporary, dpi=130)
+
+
+if __name__ == "__main__":
+    run(Path(__file__).parent / "results")

@@ -1,0 +1,310 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from figures import ink_of, sketches
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from fastsketch.augment import SketchAugment, create_augment, mixed_cross_entropy
+from fastsketch.augment.draws import Draws
+from fastsketch.augment.redraw import redraw, redraw_whole
+from fastsketch.config import AugmentConfig
+
+SIZE = 48
+
+REPORT = AugmentConfig(thickness=0.5, thickness_range=(2, 3), mixup=1, cutmix=1, mix_probability=0.7)
+EVERYTHING = REPORT.model_copy(update={"perspective": 0.3, "elastic": 0.03, "thinning": 0.4, "erasing": 0.5})
+CONFIGS = pytest.mark.parametrize("config", [AugmentConfig(), REPORT, EVERYTHING], ids=["affine", "report", "all"])
+
+
+def generator(seed: int = 0, device: str = "cpu") -> torch.Generator:
+    return torch.Generator(device).manual_seed(seed)
+
+
+def labels(count: int) -> Tensor:
+    return torch.arange(count) % 10
+
+
+def flat(draws: Draws) -> list[Tensor]:
+    return [part for part in (*draws[:-1], *(draws.mix or ())) if part is not None]
+
+
+# -------------------------------------------------------------------------------------------------- properties
+
+
+@given(
+    seed=st.integers(0, 2**31),
+    rotation=st.floats(0, 180),
+    scale=st.tuples(st.floats(0.01, 2), st.floats(2, 100)),
+    thickness=st.floats(0, 1),
+    thinning=st.floats(0, 1),
+    perspective=st.floats(0, 0.9),
+    elastic=st.floats(0, 0.5),
+    alpha=st.floats(0, 32),
+)
+@settings(deadline=None, max_examples=60)
+def test_ink_stays_in_range_and_blank_paper_blank(
+    seed: int,
+    rotation: float,
+    scale: tuple[float, float],
+    thickness: float,
+    thinning: float,
+    perspective: float,
+    elastic: float,
+    alpha: float,
+) -> None:
+    config = AugmentConfig(
+        rotation=rotation,
+        scale=scale,
+        thickness=thickness,
+        thickness_range=(1, 4),
+        thinning=thinning,
+        perspective=perspective,
+        elastic=elastic,
+        erasing=0.3,
+        mixup=alpha,
+        cutmix=1,
+    )
+    augment = SketchAugment(config, SIZE)
+    draws = augment.draw(8, generator(seed))
+    images, targets = augment(sketches(8, SIZE), labels(8), draws)
+    assert 0 <= images.min() <= images.max() <= 1
+    assert ((targets.lam >= 0) & (targets.lam <= 1)).all()
+    blank, _ = augment(torch.full((8, 1, SIZE, SIZE), 255, dtype=torch.uint8), labels(8), draws)
+    assert (blank == 1).all()
+
+
+@CONFIGS
+def test_same_seed_same_batch(config: AugmentConfig) -> None:
+    augment = SketchAugment(config, SIZE)
+    first, second, third = (augment.draw(8, generator(seed)) for seed in (5, 5, 6))
+    for same, other, different in zip(flat(first), flat(second), flat(third), strict=True):
+        assert torch.equal(same, other)
+        assert same.is_floating_point() <= (not torch.equal(same, different))
+    batches = [augment(sketches(8, SIZE), labels(8), draws)[0] for draws in (first, second, third)]
+    assert torch.equal(batches[0], batches[1])
+    assert not torch.equal(batches[0], batches[2])
+
+
+def test_the_global_generator_is_left_alone() -> None:
+    augment = SketchAugment(EVERYTHING, SIZE)
+    before = torch.get_rng_state()
+    augment(sketches(8, SIZE), labels(8), augment.draw(8, generator()))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_each_sample_gets_its_own_parameters() -> None:
+    config = EVERYTHING.model_copy(update={"thickness": 1.0, "thickness_range": (1, 4), "mix_probability": 1.0})
+    draws = SketchAugment(config, SIZE).draw(256, generator())
+    assert draws.mix is not None
+    assert len(draws.sources.unique(dim=0)) == 256
+    assert draws.displacements is not None
+    assert len(draws.displacements.unique(dim=0)) == 256
+    assert len(draws.mix.lam.unique()) > 200
+    assert draws.thicker is not None
+    assert draws.thinner is not None
+    assert draws.thicker.unique().tolist() == [1, 2, 3, 4]
+    assert draws.thinner.unique().tolist() == [1, 2, 3, 4]
+    assert ((draws.thicker > 1) & (draws.thinner > 1)).sum() == 0
+
+
+def test_thickness_probability_and_range() -> None:
+    draws = SketchAugment(AugmentConfig(thickness=0.25, thickness_range=(2, 5)), SIZE).draw(8000, generator())
+    assert draws.thicker is not None
+    counts = draws.thicker.bincount(minlength=6) / 8000
+    assert counts[1].item() == pytest.approx(0.75, abs=0.02)
+    torch.testing.assert_close(counts[2:], torch.full((4,), 0.25 / 4), rtol=0, atol=0.01)
+    assert draws.thinner is None
+
+
+def test_order_is_geometry_thickness_mix() -> None:
+    """A line of one pixel is as thick after enlarging as the element makes it, and mixing does not thicken."""
+    images = torch.full((2, 1, SIZE, SIZE), 255, dtype=torch.uint8)
+    images[0, :, :, 20] = 0
+    still = {"rotation": 0, "translation": 0, "shear": 0, "flip": 0}
+    config = AugmentConfig(scale=(2, 2), thickness=1, thickness_range=(3, 3), mixup=1, **still)  # type: ignore[arg-type]
+    augment = SketchAugment(config, SIZE)
+    draws = augment.draw(2, generator())
+    assert draws.mix is not None
+    mixed, targets = augment(images, labels(2), draws)
+    ink = 1 - mixed
+    # Enlarged, the line spreads over 3 or 4 pixels; the element adds 2 whole ones.
+    row = ink[0, 0, SIZE // 2]
+    assert row.max().item() == pytest.approx(targets.lam[0].item() * 0.75, abs=0.26)
+    torch.testing.assert_close(ink[0] / targets.lam[0], ink[1] / (1 - targets.lam[1]), rtol=0, atol=1e-5)
+
+
+# ---------------------------------------------------------------------------------------------- normalisation
+
+
+def test_evaluation_only_normalises() -> None:
+    images = sketches(4, SIZE)
+    augment = SketchAugment(EVERYTHING, SIZE, mean=0.9, std=0.2).eval()
+    expected = (images / 255 - 0.9) / 0.2
+    torch.testing.assert_close(augment(images), expected, rtol=0, atol=1e-5)
+    normalised, targets = augment(images, labels(4))
+    torch.testing.assert_close(normalised, expected, rtol=0, atol=1e-5)
+    assert torch.equal(targets.labels, labels(4))
+    assert (targets.lam == 1).all()
+
+
+def test_unit_normalisation_keeps_every_gray_value_apart() -> None:
+    grays = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
+    unit = SketchAugment(AugmentConfig(), 16).eval()(grays)
+    assert torch.equal((unit * 255).round().to(torch.uint8), grays)
+    assert unit.min() == 0
+    assert unit.max() == 1
+
+
+def test_training_mode_insists_on_labels_and_draws() -> None:
+    augment = SketchAugment(AugmentConfig(), SIZE)
+    with pytest.raises(TypeError, match="labels"):
+        augment(sketches(2, SIZE))
+
+
+def test_normalisation_comes_last() -> None:
+    images, draws = sketches(8, SIZE), SketchAugment(REPORT, SIZE).draw(8, generator())
+    plain, _ = SketchAugment(REPORT, SIZE)(images, labels(8), draws)
+    normalised, _ = SketchAugment(REPORT, SIZE, mean=0.9, std=0.2)(images, labels(8), draws)
+    torch.testing.assert_close(normalised, (plain - 0.9) / 0.2)
+
+
+# ------------------------------------------------------------------------------------------- compiled, autocast
+
+
+@CONFIGS
+def test_one_graph_without_a_break(config: AugmentConfig) -> None:
+    torch._dynamo.reset()
+    augment = SketchAugment(config, SIZE)
+    found = torch._dynamo.explain(augment)(sketches(8, SIZE), labels(8), augment.draw(8, generator()))
+    assert (found.graph_count, found.graph_break_count) == (1, 0)
+
+
+@pytest.mark.slow
+@CONFIGS
+def test_compiled_gives_the_same_batch(config: AugmentConfig) -> None:
+    torch._dynamo.reset()
+    augment = SketchAugment(config, SIZE)
+    compiled = torch.compile(augment, fullgraph=True)
+    for seed in range(3):
+        draws = augment.draw(16, generator(seed))
+        expected, targets = augment(sketches(16, SIZE), labels(16), draws)
+        images, compiled_targets = compiled(sketches(16, SIZE), labels(16), draws)
+        torch.testing.assert_close(images, expected, rtol=0, atol=1e-6)
+        for one, other in zip(compiled_targets, targets, strict=True):
+            torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
+
+
+@CONFIGS
+def test_what_a_gpu_runs_gives_the_same_ink_as_the_cpu_operator(config: AugmentConfig) -> None:
+    draws = SketchAugment(config, SIZE).draw(16, generator())
+    images = sketches(16, SIZE)
+    expected = redraw(images, draws, largest=3)
+    torch.testing.assert_close(redraw_whole(images, draws, largest=3), expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.slow
+@CONFIGS
+def test_what_a_gpu_runs_compiles_into_one_graph(config: AugmentConfig) -> None:
+    torch._dynamo.reset()
+    draws = SketchAugment(config, SIZE).draw(16, generator())
+    images = sketches(16, SIZE)
+    compiled = torch.compile(redraw_whole, fullgraph=True)
+    expected = redraw_whole(images, draws, largest=3)
+    torch.testing.assert_close(compiled(images, draws, largest=3), expected, rtol=0, atol=1e-4)
+
+
+@CONFIGS
+def test_autocast_changes_nothing(config: AugmentConfig) -> None:
+    augment = SketchAugment(config, SIZE)
+    draws = augment.draw(8, generator())
+    expected, _ = augment(sketches(8, SIZE), labels(8), draws)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        images, _ = augment(sketches(8, SIZE), labels(8), draws)
+        drawn = augment.draw(8, generator())
+    assert images.dtype == torch.float32
+    assert torch.equal(images, expected)
+    for one, other in zip(flat(drawn), flat(draws), strict=True):
+        assert torch.equal(one, other)
+
+
+# -------------------------------------------------------------------------------------------------------- GPU
+
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+@pytest.mark.gpu
+@needs_gpu
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+@CONFIGS
+def test_a_training_step_never_waits_for_the_host(config: AugmentConfig, compiled: bool) -> None:
+    torch._dynamo.reset()
+    augment = SketchAugment(config, SIZE).cuda()
+    run = torch.compile(augment, fullgraph=True) if compiled else augment
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(SIZE**2, 10)).cuda()
+    images, truth, rng = sketches(16, SIZE).cuda(), labels(16).cuda(), generator(device="cuda")
+
+    def step() -> Tensor:
+        with torch.autocast("cuda", dtype=torch.float16):
+            inputs, targets = run(images, truth, augment.draw(16, rng))
+            loss = mixed_cross_entropy(model(inputs), targets, 0.1)
+        loss.backward()
+        return loss
+
+    step()  # compiles, which may wait
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        loss = step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert loss.isfinite()
+
+
+@pytest.mark.gpu
+@needs_gpu
+@CONFIGS
+def test_gpu_and_cpu_give_the_same_batch(config: AugmentConfig) -> None:
+    torch._dynamo.reset()
+    augment = SketchAugment(config, SIZE)
+    draws = augment.draw(16, generator())
+    expected, _ = augment(sketches(16, SIZE), labels(16), draws)
+    moved = draws._replace(mix=draws.mix and type(draws.mix)(*(part.cuda() for part in draws.mix)))
+    moved = moved._replace(**{name: part.cuda() for name, part in draws._asdict().items() if isinstance(part, Tensor)})
+    for run in (augment.cuda(), torch.compile(augment.cuda(), fullgraph=True)):
+        images, _ = run(sketches(16, SIZE).cuda(), labels(16).cuda(), moved)
+        torch.testing.assert_close(images.cpu(), expected, rtol=0, atol=1e-4)
+
+
+# ------------------------------------------------------------------------------------------------------- engine
+
+
+def test_the_engine_is_a_matter_of_configuration() -> None:
+    assert type(create_augment(AugmentConfig(), SIZE)) is SketchAugment
+    stock = create_augment(AugmentConfig(engine="kornia"), SIZE)
+    assert type(stock).__name__ == "StockAugment"
+    torch.testing.assert_close(stock.eval()(sketches(2, SIZE)), 1 - ink_of(sketches(2, SIZE)))
+
+
+@pytest.mark.slow
+def test_a_model_learns_from_mixed_and_thickened_sketches() -> None:
+    """Every part of the augmentation together still tells an L with a dot from its mirror image."""
+    torch.manual_seed(0)
+    config = REPORT.model_copy(update={"flip": 0.0})
+    augment, rng = SketchAugment(config, SIZE), generator()
+    originals = sketches(16, SIZE)
+    images = torch.cat([originals, originals.flip(3)])
+    truth = torch.arange(2).repeat_interleave(16)
+    model = torch.nn.Sequential(torch.nn.AvgPool2d(4), torch.nn.Flatten(), torch.nn.Linear((SIZE // 4) ** 2, 2))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for _ in range(150):
+        order = torch.randperm(32)
+        inputs, targets = augment(images[order], truth[order], augment.draw(32, rng))
+        loss = mixed_cross_entropy(model(inputs), targets)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    found = model(augment.eval()(images)).argmax(dim=1)
+    assert (found == truth).float().mean() > 0.9

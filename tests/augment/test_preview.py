@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from figures import sketches
+from PIL import Image
+
+from fastsketch.augment.preview import preview_rows
+from fastsketch.config import AugmentConfig, ConvertConfig, load_recipe
+
+CLASSES = ["ant", "a class with a very long name indeed", "cat"]
+
+
+def fastsketch(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "fastsketch", *map(str, arguments)], capture_output=True, text=True, timeout=300
+    )
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("preview")
+    for index, image in enumerate(sketches(12)):
+        target = folder / "raw" / "train" / CLASSES[index % 3]
+        target.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[0].numpy()).save(target / f"{index}.png")
+    (folder / "recipe.yaml").write_text("augment: {thickness: 0.5, mixup: 1, cutmix: 1}\n")
+    options = ConvertConfig(size=64, workers=1)
+    done = fastsketch("convert", folder / "raw", folder / "data", "--size", options.size)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_the_command_draws_the_same_sheet_for_the_same_seed(dataset: Path, tmp_path: Path) -> None:
+    pictures = []
+    for name, seed in (("a.png", 1), ("b.png", 1), ("c.png", 2)):
+        done = fastsketch(
+            "preview", dataset / "data", "--recipe", dataset / "recipe.yaml", "--out", tmp_path / name, "--seed", seed
+        )
+        assert done.returncode == 0, done.stderr
+        pictures.append(Image.open(tmp_path / name).convert("L"))
+    assert "original, affine + flip, thickness, MixUp, CutMix, all together" in done.stdout.replace("\n", " ")
+    assert pictures[0].tobytes() == pictures[1].tobytes()
+    assert pictures[0].tobytes() != pictures[2].tobytes()
+    assert min(pictures[0].getextrema()) < 100, "there is ink"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--out", "sheet.doc"], "sheet.doc"),
+        (["--seed", "-1"], "--seed"),
+        (["--recipe", "nosuch"], "nosuch"),
+        (["--set", "augment.mixup=-1"], "augment.mixup"),
+    ],
+)
+def test_bad_options_are_told_in_one_line(dataset: Path, arguments: list[str], told: str) -> None:
+    done = fastsketch("preview", dataset / "data", *arguments)
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_rows_are_what_the_recipe_turns_on() -> None:
+    images, labels = sketches(6), torch.arange(6) % 3
+    names = [row.name for row in preview_rows(AugmentConfig(flip=0), images, labels, CLASSES, seed=0)]
+    assert names == ["original", "affine", "all together"]
+    names = [row.name for row in preview_rows(load_recipe("report-3-mix").augment, images, labels, CLASSES, seed=0)]
+    assert names == ["original", "affine + flip", "MixUp", "CutMix", "all together"]
+
+
+def test_captions_tell_the_shares_and_the_thickness() -> None:
+    images, labels = sketches(6), torch.arange(6) % 3
+    config = AugmentConfig(mixup=1, cutmix=1, thickness=0.1, thickness_range=(3, 3))
+    rows = {row.name: row for row in preview_rows(config, images, labels, CLASSES, seed=0)}
+    assert rows["original"].captions[0] == ("ant", "")
+    assert rows["thickness"].captions[0] == ("ant", "+2 px")
+    for row in (rows["MixUp"], rows["CutMix"]):
+        for index, (own, partner) in enumerate(row.captions):
+            assert own.startswith("λ ")
+            assert own.endswith(CLASSES[index % 3])
+            assert partner.endswith(CLASSES[(index - 1) % 3])
+            assert float(own.split()[1]) + float(partner.split()[0]) == pytest.approx(1, abs=0.011)
+    torch.testing.assert_close(rows["original"].images, images / 255)
+
+
+def test_bench_names_what_there_is() -> None:
+    done = fastsketch("bench", "nosuch")
+    assert done.returncode == 2
+    assert "augment" in done.stderr
+    assert "augment" in fastsketch("bench", "list").stdout.split()
