@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -71,6 +72,16 @@ def draw_shapes() -> Callable[..., Path]:
 def shapes(tmp_path_factory: pytest.TempPathFactory, draw_shapes: Callable[..., Path]) -> Path:
     """An ImageFolder without splits: 3 classes of 20 drawn shapes at 64 px. Shared: do not write to it."""
     return draw_shapes(tmp_path_factory.mktemp("shapes"), per_class=20)
+
+
+@pytest.fixture
+def damaged(shapes: Path, tmp_path: Path) -> Path:
+    """A copy of the shapes, of which three images cannot be read."""
+    folder = shutil.copytree(shapes, tmp_path / "damaged")
+    (folder / "circle/003.png").write_bytes(b"no image")
+    (folder / "square/000.png").write_bytes((folder / "square/000.png").read_bytes()[:80])
+    (folder / "square/019.png").write_bytes(b"")
+    return folder
 
 
 @pytest.fixture(scope="session")

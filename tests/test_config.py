@@ -120,7 +120,7 @@ def test_all_errors_are_in_one_message(tmp_path: Path) -> None:
     assert headline == f"6 problems in the recipe {path}:"
     said = "\n".join(sorted(lines))
     for expected in (
-        "augment.scale: the smallest factor comes first",
+        "augment.scale: the smallest comes first",
         "model.dropout: ",
         "optimizer.lr: should be a valid number",
         "optimizer.momentun: unknown key (did you mean optimizer.momentum?)",

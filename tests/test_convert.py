@@ -5,20 +5,14 @@ import gzip
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from conversion import CONFIG, SIZE, changed, content
 
-import fastsketch.convert
-from fastsketch.config import ConvertConfig
 from fastsketch.convert import convert_dataset
 from fastsketch.decode import decode
 from fastsketch.errors import ConfigError, DataError, FastSketchError
@@ -26,37 +20,6 @@ from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.formats.pack import PackSplit, PackWriter, count_ink_patches
 from fastsketch.sources import open_source
 from fastsketch.sources.sample import ImageSample
-
-SIZE = 24
-CONFIG = ConvertConfig(size=SIZE, split="12/4/2", workers=1)
-
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
-
-
-def changed(**changes: object) -> ConvertConfig:
-    return CONFIG.model_copy(update=changes)
-
-
-def copied(source: Path, folder: Path) -> Path:
-    """A copy of a source that a test may damage."""
-    return shutil.copytree(source, folder)
-
-
-class Interrupted(Exception):
-    pass
-
-
-def interrupt_after(samples: int) -> Callable[[int, float], None]:
-    def progress(done: int, share: float) -> None:
-        if done >= samples:
-            raise Interrupted
-
-    return progress
-
 
 # ------------------------------------------------------------------------------------------------- what comes out
 
@@ -100,7 +63,7 @@ def test_without_a_word_the_split_is_eight_to_one_to_one(shapes: Path, tmp_path:
 
 def test_split_folders_are_kept(shapes: Path, tmp_path: Path) -> None:
     for split in ("train", "valid"):
-        copied(shapes, tmp_path / "in" / split)
+        shutil.copytree(shapes, tmp_path / "in" / split)
     metadata = convert_dataset(open_source(tmp_path / "in"), tmp_path / "out", changed(split=None))
     assert list(metadata.splits) == ["train", "val"]
     assert metadata.source.model_dump() == {"kind": "folder", "split": None, "seed": None}
@@ -111,7 +74,7 @@ def test_split_folders_are_kept(shapes: Path, tmp_path: Path) -> None:
 
 def test_adding_a_class_moves_no_other_class_s_images(shapes: Path, tmp_path: Path) -> None:
     convert_dataset(open_source(shapes), tmp_path / "before", CONFIG)
-    copied(shapes, tmp_path / "in")
+    shutil.copytree(shapes, tmp_path / "in")
     shutil.copytree(shapes / "cross", tmp_path / "in/arrow")
     convert_dataset(open_source(tmp_path / "in"), tmp_path / "after", CONFIG)
     for name in ("train", "val", "test"):
@@ -142,7 +105,7 @@ def test_the_first_classes_only(shapes: Path, tmp_path: Path) -> None:
 
 
 def test_a_filelist(shapes: Path, tmp_path: Path) -> None:
-    copied(shapes, tmp_path / "in")
+    shutil.copytree(shapes, tmp_path / "in")
     names = [f"{name}/{index:03d}.png" for name in ("square", "circle") for index in range(18)]
     (tmp_path / "in/filelist.txt").write_text("\n".join(names))
     metadata = convert_dataset(open_source(tmp_path / "in"), tmp_path / "out", CONFIG)
@@ -213,16 +176,6 @@ def test_another_seed_gives_another_split(shapes: Path, tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------- damaged images
 
 
-@pytest.fixture
-def damaged(shapes: Path, tmp_path: Path) -> Path:
-    """The shapes, of which three cannot be read."""
-    folder = copied(shapes, tmp_path / "damaged")
-    (folder / "circle/003.png").write_bytes(b"no image")
-    (folder / "square/000.png").write_bytes((folder / "square/000.png").read_bytes()[:80])
-    (folder / "square/019.png").write_bytes(b"")
-    return folder
-
-
 def test_damaged_images_are_listed_and_all_others_converted(damaged: Path, tmp_path: Path) -> None:
     metadata = convert_dataset(open_source(damaged), tmp_path / "out", changed(split="0.5/0.5"))
     assert [skipped.id for skipped in metadata.skipped] == ["circle/003.png", "square/000.png", "square/019.png"]
@@ -254,7 +207,7 @@ def test_strict_stops_at_the_first_damaged_image(damaged: Path, tmp_path: Path) 
 
 @pytest.mark.parametrize("name", ["circle", "cross", "square"])
 def test_a_class_none_of_whose_images_can_be_read(shapes: Path, tmp_path: Path, name: str) -> None:
-    source = copied(shapes, tmp_path / "in")
+    source = shutil.copytree(shapes, tmp_path / "in")
     (source / "circle/000.png").write_bytes(b"damaged, too")
     for path in (source / name).iterdir():
         path.write_bytes(b"")
@@ -265,7 +218,7 @@ def test_a_class_none_of_whose_images_can_be_read(shapes: Path, tmp_path: Path, 
 
 
 def test_a_class_without_an_image(shapes: Path, tmp_path: Path) -> None:
-    source = copied(shapes, tmp_path / "in")
+    source = shutil.copytree(shapes, tmp_path / "in")
     (source / "nothing").mkdir()
     with pytest.raises(DataError, match="class 'nothing' has no image"):
         convert_dataset(open_source(source), tmp_path / "out", CONFIG)
@@ -364,247 +317,3 @@ def test_a_full_disk_is_told_and_mended(shapes: Path, tmp_path: Path, monkeypatc
     assert "the same command continues" in str(caught.value.hint)
     convert_dataset(open_source(shapes), tmp_path / "out", CONFIG)
     assert DatasetMetadata.load(tmp_path / "out").splits["train"].samples == 36
-
-
-# ------------------------------------------------------------------------------------------ interrupted and resumed
-
-
-@pytest.fixture
-def journal_always(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fastsketch.convert, "JOURNAL_SECONDS", 0.0)
-    monkeypatch.setattr(fastsketch.convert, "CHUNK", 7)  # chunks that hold the end of one class and the next's start
-
-
-@pytest.mark.usefixtures("journal_always")
-@pytest.mark.parametrize("samples", [1, 7, 19, 20, 21, 40, 55, 57])
-def test_an_interrupted_conversion_continues_to_the_same_bytes(damaged: Path, tmp_path: Path, samples: int) -> None:
-    config = changed(split="0.5/0.3/0.2")
-    convert_dataset(open_source(damaged), tmp_path / "straight", config)
-    with pytest.raises(Interrupted):
-        convert_dataset(open_source(damaged), tmp_path / "out", config, interrupt_after(samples))
-    assert not (tmp_path / "out").exists()
-    told: list[int] = []
-    convert_dataset(open_source(damaged), tmp_path / "out", config, lambda done, share: told.append(done))
-    assert content(tmp_path / "out") == content(tmp_path / "straight")
-    assert len(told) <= 9 - (samples - 1) // 7  # of nine chunks; what was done is not done again
-    assert not (tmp_path / "out.partial").exists()
-
-
-@pytest.mark.usefixtures("journal_always")
-def test_interrupted_again_and_again(damaged: Path, tmp_path: Path) -> None:
-    config = changed(split="0.5/0.3/0.2")
-    convert_dataset(open_source(damaged), tmp_path / "straight", config)
-    for samples in (10, 20, 21, 50):
-        with pytest.raises(Interrupted):
-            convert_dataset(open_source(damaged), tmp_path / "out", config, interrupt_after(samples))
-    convert_dataset(open_source(damaged), tmp_path / "out", config)
-    assert content(tmp_path / "out") == content(tmp_path / "straight")
-
-
-@pytest.mark.usefixtures("journal_always")
-@pytest.mark.parametrize(
-    "changes", [{"size": 16}, {"seed": 1}, {"split": "10/4"}, {"resize": "box"}, {"classes": 2}, {"strict": True}]
-)
-def test_other_settings_start_over(shapes: Path, tmp_path: Path, changes: dict[str, object]) -> None:
-    with pytest.raises(Interrupted):
-        convert_dataset(open_source(shapes), tmp_path / "out", CONFIG, interrupt_after(20))
-    convert_dataset(open_source(shapes), tmp_path / "out", changed(**changes))
-    convert_dataset(open_source(shapes), tmp_path / "straight", changed(**changes))
-    assert content(tmp_path / "out") == content(tmp_path / "straight")
-
-
-@pytest.mark.usefixtures("journal_always")
-def test_another_source_of_the_same_classes_starts_over(shapes: Path, damaged: Path, tmp_path: Path) -> None:
-    with pytest.raises(Interrupted):
-        convert_dataset(open_source(shapes), tmp_path / "out", changed(split="0.5/0.5"), interrupt_after(20))
-    convert_dataset(open_source(damaged), tmp_path / "out", changed(split="0.5/0.5"))
-    convert_dataset(open_source(damaged), tmp_path / "straight", changed(split="0.5/0.5"))
-    assert content(tmp_path / "out") == content(tmp_path / "straight")
-
-
-@pytest.mark.usefixtures("journal_always")
-@pytest.mark.parametrize("journal", [b"", b"{", b"[]", b'{"fingerprint": 3}'])
-def test_a_damaged_journal_starts_over(shapes: Path, tmp_path: Path, journal: bytes) -> None:
-    with pytest.raises(Interrupted):
-        convert_dataset(open_source(shapes), tmp_path / "out", CONFIG, interrupt_after(20))
-    (tmp_path / "out.partial/journal.json").write_bytes(journal)
-    convert_dataset(open_source(shapes), tmp_path / "out", CONFIG)
-    convert_dataset(open_source(shapes), tmp_path / "straight", CONFIG)
-    assert content(tmp_path / "out") == content(tmp_path / "straight")
-
-
-def _feed(fifo: Path, data: bytes, seconds: float) -> None:
-    """Wait until the conversion reads from `fifo`, keep it waiting for so long, then let it have `data`."""
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            descriptor = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
-            break
-        except OSError as error:
-            if error.errno != errno.ENXIO or time.monotonic() > deadline:
-                raise
-            time.sleep(0.02)
-    time.sleep(seconds)
-    with os.fdopen(descriptor, "wb") as pipe:
-        pipe.write(data)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="named pipes and /proc")
-def test_a_killed_process_continues_to_the_same_bytes(draw_shapes: Callable[..., Path], tmp_path: Path) -> None:
-    """`kill -9` in the middle of a real conversion, at a moment that two images chosen for it hold still."""
-    source = draw_shapes(tmp_path / "in", per_class=100)
-    convert_dataset(
-        open_source(source), tmp_path / "straight", ConvertConfig(size=SIZE, split="60/20/20", seed=3, workers=1)
-    )
-    arguments = [str(source), str(tmp_path / "out"), "--size", str(SIZE), "--split", "60/20/20", "--seed", "3"]
-    command = [sys.executable, "-m", "fastsketch", "convert", *arguments, "--workers", "2"]
-    # As named pipes, two images are there when somebody writes to them: the first when it is time for a journal entry,
-    # the second never.
-    first, second = source / "circle/050.png", source / "cross/080.png"
-    images = {path: path.read_bytes() for path in (first, second)}
-    for path in images:
-        path.unlink()
-        os.mkfifo(path)
-
-    process = subprocess.Popen(command)
-    workers: list[int] = []
-    try:
-        _feed(first, images[first], fastsketch.convert.JOURNAL_SECONDS + 0.5)
-        deadline = time.monotonic() + 60
-        while not (tmp_path / "out.partial/journal.json").exists():
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        workers = _children(process.pid)
-        assert workers
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-
-    assert not (tmp_path / "out").exists()
-    assert 32 <= json.loads((tmp_path / "out.partial/journal.json").read_text())["done"] < 200
-    deadline = time.monotonic() + 20
-    while outliving := [worker for worker in workers if Path(f"/proc/{worker}").exists()]:
-        if time.monotonic() > deadline:
-            for worker in outliving:
-                os.kill(worker, signal.SIGKILL)
-            pytest.fail("a worker outlived its parent")
-        time.sleep(0.05)
-
-    for path, data in images.items():
-        path.unlink()
-        path.write_bytes(data)
-    finished = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert finished.returncode == 0, finished.stderr
-    assert "continuing after" in finished.stderr
-    assert content(tmp_path / "out") == content(tmp_path / "straight")
-
-
-def _children(pid: int) -> list[int]:
-    """Ids of a process's children that have not ended."""
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-# -------------------------------------------------------------------------------------------- the command's answers
-
-
-def one_line(finished: subprocess.CompletedProcess[str]) -> str:
-    """The error line of a command that failed as it should."""
-    assert "Traceback" not in finished.stderr
-    (line,) = [line for line in finished.stderr.splitlines() if line.startswith("error: ")]
-    return line
-
-
-def test_the_command_says_what_it_did(damaged: Path, tmp_path: Path, run_fastsketch: Run) -> None:
-    finished = run_fastsketch(
-        "convert", damaged, tmp_path / "out", "--size", SIZE, "--split", "0.5/0.5", "--workers", 1
-    )
-    assert finished.returncode == 0, finished.stderr
-    assert "57 images of 3 classes at 24 px" in finished.stdout
-    assert "skipped circle/003.png: not an image" in finished.stdout
-    assert "3 unreadable images skipped" in finished.stdout
-    convert_dataset(open_source(damaged), tmp_path / "library", changed(split="0.5/0.5"))
-    assert content(tmp_path / "out") == content(tmp_path / "library")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "said"),
-    [
-        (["{tmp}/empty", "{tmp}/out"], 1, "no class folders with images"),
-        (["{tmp}/loose", "{tmp}/out"], 1, "no class folders with images"),
-        (["{tmp}/nothing", "{tmp}/out"], 2, "no such file or folder"),
-        (["{damaged}", "{tmp}/full"], 2, "exists"),
-        (["{damaged}", "{tmp}/out", "--strict", "--workers", "1"], 1, "circle/003.png: not an image"),
-        (["{damaged}", "{tmp}/out", "--split", "half"], 2, "'half' is not a split"),
-        (["{damaged}", "{tmp}/out", "--resize", "sharp", "--size", "1"], 2, "2 problems in the options:"),
-    ],
-)
-def test_exit_codes_and_one_clear_line(
-    damaged: Path, tmp_path: Path, run_fastsketch: Run, arguments: list[str], code: int, said: str
-) -> None:
-    (tmp_path / "empty").mkdir()
-    for name in ("loose", "full"):
-        (tmp_path / name).mkdir()
-        Image.new("L", (8, 8)).save(tmp_path / name / "1.png")
-    finished = run_fastsketch("convert", *(text.format(tmp=tmp_path, damaged=damaged) for text in arguments))
-    assert finished.returncode == code, finished.stderr
-    assert said in one_line(finished)
-    assert not (tmp_path / "out").exists()
-
-
-# -------------------------------------------------------------------------------------------------------- real data
-
-
-def test_a_few_classes_of_tu_berlin(shared_data: Path, tmp_path: Path) -> None:
-    source = open_source(shared_data / "data/tuberlin224")
-    assert len(source.class_names) == 250
-    assert "train" in source.class_names
-    metadata = convert_dataset(source, tmp_path / "out", ConvertConfig(size=64, classes=3, workers=1))
-    assert {name: record.samples for name, record in metadata.splits.items()} == {"train": 144, "val": 27}
-    assert metadata.skipped == []
-
-
-@pytest.mark.slow
-def test_tu_berlin(shared_data: Path, tmp_path: Path) -> None:
-    metadata = convert_dataset(open_source(shared_data / "data/tuberlin224"), tmp_path / "out", ConvertConfig())
-    assert len(metadata.classes) == 250
-    assert metadata.skipped == []
-    for name, per_class in (("train", 48), ("val", 9)):
-        split = PackSplit(tmp_path / "out", metadata, name)
-        assert len(split) == 250 * per_class
-        np.testing.assert_array_equal(split.labels, np.repeat(np.arange(250), per_class))
-    # At its own size a pre-decoded image is the very PNG.
-    split = PackSplit(tmp_path / "out", metadata, "val")
-    for row in (0, 1000, 2249):
-        with Image.open(shared_data / "data/tuberlin224" / split.ids()[row]) as image:
-            np.testing.assert_array_equal(split.images[row, 0], np.asarray(image))
-
-
-def test_the_originals_of_tu_berlin(shared_data: Path, tmp_path: Path) -> None:
-    folder = shared_data / "data/tuberlin1111"
-    if not folder.is_dir():
-        pytest.skip(f"no {folder}")
-    config = ConvertConfig(size=64, classes=1, workers=1, split="48/12")
-    metadata = convert_dataset(open_source(folder), tmp_path / "out", config)
-    assert {name: record.samples for name, record in metadata.splits.items()} == {"train": 48, "val": 12}
-    # Lines of five pixels in 1111 are still there at 64.
-    assert PackSplit(tmp_path / "out", metadata, "train").ink.min() > 3
-
-
-def test_a_few_classes_of_quickdraw(shared_data: Path, tmp_path: Path) -> None:
-    config = ConvertConfig(size=64, classes=2, workers=1, split="100/25/25")
-    metadata = convert_dataset(open_source(shared_data / "data/quickdraw-strokes"), tmp_path / "out", config)
-    counts = {name: record.samples for name, record in metadata.splits.items()}
-    assert counts == {"train": 200, "val": 50, "test": 50}
-    assert metadata.skipped == []
-
-
-@pytest.mark.slow
-def test_quickdraw(shared_data: Path, tmp_path: Path) -> None:
-    metadata = convert_dataset(
-        open_source(shared_data / "data/quickdraw-strokes"), tmp_path / "out", ConvertConfig(size=28)
-    )
-    assert len(metadata.classes) == 345
-    counts = {name: record.samples for name, record in metadata.splits.items()}
-    assert counts == {"train": 345 * 120, "val": 345 * 15, "test": 345 * 15}
-    assert metadata.skipped == []
