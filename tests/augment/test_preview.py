@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,35 +10,31 @@ from figures import sketches
 from PIL import Image
 
 from fastsketch.augment.preview import preview_rows
-from fastsketch.config import AugmentConfig, ConvertConfig, load_recipe
+from fastsketch.config import AugmentConfig, load_recipe
 
 CLASSES = ["ant", "a class with a very long name indeed", "cat"]
 
 
-def fastsketch(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "fastsketch", *map(str, arguments)], capture_output=True, text=True, timeout=300
-    )
+Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def dataset(tmp_path_factory: pytest.TempPathFactory, run_fastsketch: Run) -> Path:
     folder = tmp_path_factory.mktemp("preview")
     for index, image in enumerate(sketches(12)):
         target = folder / "raw" / "train" / CLASSES[index % 3]
         target.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image[0].numpy()).save(target / f"{index}.png")
     (folder / "recipe.yaml").write_text("augment: {thickness: 0.5, mixup: 1, cutmix: 1}\n")
-    options = ConvertConfig(size=64, workers=1)
-    done = fastsketch("convert", folder / "raw", folder / "data", "--size", options.size)
+    done = run_fastsketch("convert", folder / "raw", folder / "data", "--size", 64)
     assert done.returncode == 0, done.stderr
     return folder
 
 
-def test_the_command_draws_the_same_sheet_for_the_same_seed(dataset: Path, tmp_path: Path) -> None:
+def test_the_command_draws_the_same_sheet_for_the_same_seed(dataset: Path, tmp_path: Path, run_fastsketch: Run) -> None:
     pictures = []
     for name, seed in (("a.png", 1), ("b.png", 1), ("c.png", 2)):
-        done = fastsketch(
+        done = run_fastsketch(
             "preview", dataset / "data", "--recipe", dataset / "recipe.yaml", "--out", tmp_path / name, "--seed", seed
         )
         assert done.returncode == 0, done.stderr
@@ -58,8 +54,8 @@ def test_the_command_draws_the_same_sheet_for_the_same_seed(dataset: Path, tmp_p
         (["--set", "augment.mixup=-1"], "augment.mixup"),
     ],
 )
-def test_bad_options_are_told_in_one_line(dataset: Path, arguments: list[str], told: str) -> None:
-    done = fastsketch("preview", dataset / "data", *arguments)
+def test_bad_options_are_told_in_one_line(dataset: Path, run_fastsketch: Run, arguments: list[str], told: str) -> None:
+    done = run_fastsketch("preview", dataset / "data", *arguments)
     assert done.returncode == 2
     assert told in done.stderr
     assert "Traceback" not in done.stderr
@@ -88,8 +84,8 @@ def test_captions_tell_the_shares_and_the_thickness() -> None:
     torch.testing.assert_close(rows["original"].images, images / 255)
 
 
-def test_bench_names_what_there_is() -> None:
-    done = fastsketch("bench", "nosuch")
+def test_bench_names_what_there_is(run_fastsketch: Run) -> None:
+    done = run_fastsketch("bench", "nosuch")
     assert done.returncode == 2
     assert "augment" in done.stderr
-    assert "augment" in fastsketch("bench", "list").stdout.split()
+    assert "augment" in run_fastsketch("bench", "list").stdout.split()
