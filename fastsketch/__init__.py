@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from fastsketch.errors import FastSketchError as FastSketchError
     from fastsketch.evaluation import evaluate_run as evaluate_run
     from fastsketch.sources import open_source as open_source
-    from fastsketch.training import Run as Run
-    from fastsketch.training import fit as fit
+    from fastsketch.training.engine import fit as fit
+    from fastsketch.training.run import Run as Run
 
 __version__ = "0.1.0"
 
@@ -34,11 +34,11 @@ _HOMES = {
     "ConvertConfig": "fastsketch.config",
     "FastSketchError": "fastsketch.errors",
     "Recipe": "fastsketch.config",
-    "Run": "fastsketch.training",
+    "Run": "fastsketch.training.run",
     "SketchAugment": "fastsketch.augment",
     "convert_dataset": "fastsketch.convert",
     "evaluate_run": "fastsketch.evaluation",
-    "fit": "fastsketch.training",
+    "fit": "fastsketch.training.engine",
     "load_recipe": "fastsketch.config",
     "open_source": "fastsketch.sources",
 }

@@ -17,8 +17,9 @@ from fastsketch.errors import ConfigError, DataError, FastSketchError
 from fastsketch.evaluation import evaluate_run
 from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.formats.pack import PackSplit
-from fastsketch.training import Run, fit
 from fastsketch.training.checkpoint import load_model
+from fastsketch.training.engine import fit
+from fastsketch.training.run import Run
 from fastsketch.training.tracking import EpochRecord
 
 
