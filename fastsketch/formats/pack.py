@@ -136,12 +136,7 @@ class PackSplit:
                 f"{folder / FILE_NAME} is damaged: the files of '{split}' do not hold {count:,} samples",
                 hint="convert the data set again",
             )
-        paths = {column: folder / file.name for column, file in record.files.items()}
-        for column, file in record.files.items():
-            actual = paths[column].stat().st_size if paths[column].is_file() else None
-            if actual != file.bytes:
-                state = "is missing" if actual is None else f"has {actual:,} bytes instead of {file.bytes:,}"
-                raise DataError(f"{paths[column]} {state}", hint="convert the data set again")
+        paths = {column: file.locate(folder) for column, file in record.files.items()}
         self._ids = paths["ids"]
         self.images: npt.NDArray[np.uint8] = np.memmap(paths["images"], np.uint8, "r", shape=(count, 1, size, size))
         self.labels: npt.NDArray[np.int64] = np.fromfile(paths["labels"], "<i8")
