@@ -43,14 +43,14 @@ class PackLoader:
         self._split = split
         self._sampling = sampling
         self._device = device
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
         size = sampling.batch_size
         # One more than are under way: the one that the caller holds.
         self._slots = [
             _Slot(
                 torch.empty((size, *split.images.shape[1:]), dtype=torch.uint8, pin_memory=self._stream is not None),
                 torch.empty(size, dtype=torch.int64, pin_memory=self._stream is not None),
-                None if self._stream is None else torch.cuda.Event(),
+                None if self._stream is None else torch.cuda.Event(),  # type: ignore[no-untyped-call]
             )
             for _ in range(AHEAD + 1)
         ]
