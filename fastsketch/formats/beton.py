@@ -99,6 +99,7 @@ def write_beton(path: Path, split: PackSplit) -> None:
             images = split.images[start : start + per_page]
             file.write(images.data)
             file.write(bytes(page - images.nbytes))
+            split.release()
         for start, stop in blocks:
             allocations = np.zeros(stop - start, types.ALLOC_TABLE_TYPE)
             allocations["sample_id"] = np.arange(start, stop)

@@ -16,6 +16,7 @@ appending, so that cutting the files back to recorded lengths undoes all that ca
 from __future__ import annotations
 
 import json
+import mmap
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -145,6 +146,11 @@ class PackSplit:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def release(self) -> None:
+        """Forget the pages read so far: they stay in the system's cache, but count as this process's no longer."""
+        if hasattr(mmap, "MADV_DONTNEED") and isinstance(self.images.base, mmap.mmap):
+            self.images.base.madvise(mmap.MADV_DONTNEED)
 
     def ids(self) -> list[str]:
         """The samples' ids in their source, in order."""

@@ -114,6 +114,7 @@ def _write_tar(path: Path, split: PackSplit, order: npt.NDArray[np.int64], first
             keys = first_key + start + np.arange(len(indices))
             targets = np.stack([split.labels[indices], indices], axis=1)
             file.write(template.fill(keys, split.images[indices], targets).data)
+            split.release()
         file.write(bytes(1024))
         file.write(bytes(-file.tell() % _BLANKS))
 

@@ -77,13 +77,13 @@ class DALILoader:
     def epoch(self, number: int = 0, *, skip: int = 0) -> Iterator[Batch]:
         """The batches of one epoch."""
         self._go_to(number)
-        position, left = 0, self._share(number)
-        while left > 0:
-            outputs = self._run()
-            count = min(left, self._sampling.batch_size)
-            if position >= skip:
-                yield self._batch(outputs, count)
-            position, left = position + 1, left - count
+        size, share = self._sampling.batch_size, self._share(number)
+        for position, start in enumerate(range(0, share, size)):
+            if position < skip:
+                self._run()
+            else:
+                # No name for what is yielded: it would keep DALI from using the memory again.
+                yield self._batch(self._run(), min(size, share - start))
 
     def _share(self, epoch: int) -> int:
         """Samples of this rank in an epoch: the reader's shards go round the ranks."""
