@@ -59,7 +59,7 @@ class Journal(BaseModel):
 
     @classmethod
     def open(cls, partial: Path, fingerprint: str, source: Source) -> Journal:
-        """The journal of an interrupted conversion with the same fingerprint, of a source that is as it was; else new."""
+        """The journal of an interrupted conversion with the same settings and files; else a new one."""
         path = partial / cls.FILE_NAME
         if not path.is_file():
             return cls(fingerprint=fingerprint)

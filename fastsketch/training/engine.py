@@ -65,13 +65,6 @@ def fit(
     seed, batch_size = recipe.training.seed, recipe.data.batch_size
     if batch_size > dataset.split("train").samples:
         raise ConfigError(f"a batch of {batch_size} is more than the {dataset.split('train').samples} training images")
-    train_loader, val_loader = (
-        open_loader(recipe.data.path, dataset, split, sampling, device, name=recipe.data.loader)
-        for split, sampling in (
-            ("train", Sampling(batch_size, shuffle=True, seed=seed, drop_last=True)),
-            ("val", Sampling(recipe.data.eval_batch_size)),
-        )
-    )
 
     # ----------------------------------------------------------------------------------------------------- model
     torch.manual_seed(seed)
@@ -80,6 +73,15 @@ def fit(
     spec = _input_spec(recipe.augment, dataset, model)
     augment = SketchAugment(recipe.augment, spec.size, spec.mean, spec.std)
     metrics = accuracy_metrics(len(dataset.classes)).to(device)
+
+    # --------------------------------------------------------------------------------------------------- loaders
+    train_loader, val_loader = (
+        open_loader(recipe.data.path, dataset, split, sampling, device, name=recipe.data.loader)
+        for split, sampling in (
+            ("train", Sampling(batch_size, shuffle=True, seed=seed, drop_last=True)),
+            ("val", Sampling(recipe.data.eval_batch_size)),
+        )
+    )
 
     # ---------------------------------------------------------------------------------------------- optimisation
     steps, epochs = len(train_loader), recipe.training.epochs
