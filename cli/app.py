@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from . import bench, convert, demo, evaluate, preview, recipes, train
+from . import bench, convert, demo, evaluate, inspect, preview, recipes, train
 
 app = typer.Typer(
     name="fastsketch",
@@ -33,6 +33,7 @@ def _options(
 
 app.command("demo")(demo.command)
 app.command("convert")(convert.command)
+app.command("inspect")(inspect.command)
 app.command("train")(train.command)
 app.command("evaluate")(evaluate.command)
 app.command("preview")(preview.command)

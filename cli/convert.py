@@ -20,8 +20,12 @@ MOST_SKIPPED = 10
 
 
 def command(
-    source: Annotated[Path, typer.Argument(help="Folder of images, filelist.txt, or Quick, Draw! .ndjson[.gz].")],
-    destination: Annotated[Path, typer.Argument(help="The data set to write.")],
+    source: Annotated[
+        Path, typer.Argument(help="Folder of images, filelist.txt, Quick, Draw! .ndjson[.gz], or a data set.")
+    ],
+    destination: Annotated[
+        Path | None, typer.Argument(help="The data set to write. Left out: add --format to the data set SOURCE.")
+    ] = None,
     size: Annotated[int, typer.Option(help="Side of the square images in pixels.")] = 224,
     split: Annotated[
         str | None, typer.Option(help="48/9/23 a class, or fractions 0.8/0.1/0.1: train/val/test.")
@@ -32,10 +36,13 @@ def command(
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first unreadable image.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing data set.")] = False,
     workers: Annotated[int, typer.Option(help="Decoding processes; 0: one a core.")] = 0,
+    format: Annotated[str, typer.Option(help="pack, and beside it: ffcv, dali or all.")] = "pack",
 ) -> None:
     """Decode and resize images once, into a data set that loads at memory speed."""
     with error_boundary():
         from fastsketch.config import ConvertConfig, validated
+        from fastsketch.errors import ConfigError
+        from fastsketch.formats.metadata import FILE_NAME
 
         options = {
             "size": size,
@@ -46,8 +53,34 @@ def command(
             "strict": strict,
             "overwrite": overwrite,
             "workers": workers,
+            "format": format,
         }
-        convert_and_report(source, destination, validated(ConvertConfig, options, "options"))
+        config = validated(ConvertConfig, options, "options")
+        converted = (source / FILE_NAME).is_file()
+        if destination is None and not converted:
+            raise ConfigError("no destination given", hint=f"fastsketch convert {source} DATASET")
+        if destination is None:
+            add_and_report(source, config)
+        elif converted:
+            raise ConfigError(
+                f"{source} is a data set already", hint=f"add formats to it: fastsketch convert {source} --format all"
+            )
+        else:
+            convert_and_report(source, destination, config)
+
+
+def add_and_report(folder: Path, config: ConvertConfig) -> None:
+    """Add formats to a data set, and print where they are."""
+    from fastsketch.convert import add_formats
+    from fastsketch.errors import ConfigError
+
+    if config.format == "pack":
+        raise ConfigError(f"{folder} is a data set already", hint="say what to add to it: --format ffcv, dali or all")
+    metadata = add_formats(folder, config)
+    for split, record in metadata.splits.items():
+        for format, files in record.formats.items():
+            size = sum(file.bytes for file in files)
+            console.print(f"{escape(str(folder))}: {split} for {format}, {len(files)} files, {size / 1e6:,.0f} MB")
 
 
 def convert_and_report(source: Path, destination: Path, config: ConvertConfig) -> DatasetMetadata:

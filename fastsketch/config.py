@@ -47,6 +47,7 @@ class ConvertConfig(_Stage):
         strict: Stop at the first unreadable image instead of skipping it.
         overwrite: Replace an existing data set.
         workers: Decoding processes; 0 means one for each available core.
+        format: `pack` is always written; `ffcv`, `dali` or `all` of them come beside it.
     """
 
     size: Annotated[int, Field(ge=8, le=4096)] = 224
@@ -57,6 +58,7 @@ class ConvertConfig(_Stage):
     strict: bool = False
     overwrite: bool = False
     workers: Annotated[int, Field(ge=0)] = 0
+    format: Literal["pack", "ffcv", "dali", "all"] = "pack"
 
 
 class DataConfig(_Stage):
@@ -66,11 +68,14 @@ class DataConfig(_Stage):
         path: The converted data set.
         batch_size: Training images a step; the ragged last batch of an epoch is dropped.
         eval_batch_size: Images a step in validation, where the last batch is kept.
+        loader: `auto` puts a split on the device if it fits there easily (`resident`); else it takes the first of
+            `ffcv`, `dali` and `pack` that is installed and that the data set has files for.
     """
 
     path: Path | None = None
     batch_size: Count = 32
     eval_batch_size: Count = 128
+    loader: Literal["auto", "resident", "ffcv", "dali", "pack"] = "auto"
 
 
 class AugmentConfig(_Stage):

@@ -1,6 +1,7 @@
 """Raw data → a pre-decoded data set: every image is decoded and resized once, here, and never again.
 
-    plan (class by class, in id order) → worker processes decode chunks → writers append in plan order
+    plan (class by class, in id order) → worker processes decode chunks → pack writers append in plan order
+                                                                        → other formats are copied from the pack
 
 Only a bounded number of chunks is under way at any time and only one class is listed at a time, so memory does not
 grow with the number of samples. The plan is a pure function of the source and the configuration; a journal says how
@@ -24,15 +25,17 @@ from time import monotonic
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ValidationError
 
 from fastsketch import __version__, atomic
 from fastsketch.config import ConvertConfig
 from fastsketch.decode import PAPER, DecodeError, decode
 from fastsketch.errors import ConfigError, DataError, FastSketchError
 from fastsketch.formats import metadata as dataset_json
+from fastsketch.formats.beton import import_ffcv
+from fastsketch.formats.export import FORMATS, export
 from fastsketch.formats.metadata import DatasetMetadata, Skipped, SourceRecord, SplitRecord
 from fastsketch.formats.pack import PackWriter, count_ink_patches
+from fastsketch.journal import Journal, exclusive
 from fastsketch.sources import Source
 from fastsketch.sources.sample import SPLITS, Sample
 from fastsketch.sources.splits import SplitSpec
@@ -64,13 +67,14 @@ def convert_dataset(
     Args:
         source: What `open_source` returned.
         destination: The new data set; an existing one is replaced only with `config.overwrite`.
-        config: Size, resampling, splits, workers.
+        config: Size, resampling, splits, workers, formats.
         progress: Told after every chunk.
 
     Raises:
         ConfigError: `destination` exists, or the split contradicts the source.
         DataError: A class is empty or entirely unreadable; with `config.strict` also the first unreadable sample.
-        FastSketchError: The disk is full or a worker died; the same command continues.
+        BackendMissing: The library of a format is not installed.
+        FastSketchError: The disk is full, a worker died (the same command continues), or another process is at it.
     """
     _check_destination(destination, config.overwrite)
     destination = Path(os.path.realpath(destination))  # `.` has no name to put `.partial` after; a link stays a link
@@ -78,44 +82,100 @@ def convert_dataset(
     classes = source.class_names[: config.classes]
     if config.classes and config.classes > len(classes):
         raise ConfigError(f"the source has {len(classes)} classes, fewer than the {config.classes} asked for")
+    formats = _formats(config)
     partial = destination.with_name(destination.name + ".partial")
-    journal = _Journal.open(partial, _fingerprint(source, config, spec))
     try:
-        with ExitStack() as stack:
-            writers = {split: stack.enter_context(PackWriter(partial, split)) for split in SPLITS}
-            for split, writer in writers.items():
-                writer.rewind(journal.lengths.get(split, {}))
-            saved_at = monotonic()
-            for chunk in _decoded(_plan(source, classes, spec, config.seed, journal), config):
-                _append(chunk, writers, journal, strict=config.strict, classes=classes)
-                if progress:
-                    progress(journal.done, (journal.label + chunk.items[-1].share) / len(classes))
-                if monotonic() - saved_at > JOURNAL_SECONDS:
-                    journal.lengths = {split: writer.sync() for split, writer in writers.items()}
-                    journal.save(partial)
-                    saved_at = monotonic()
-            journal.finish_class(classes)
-            metadata = DatasetMetadata(
-                fastsketch=__version__,
-                source=SourceRecord(
-                    kind=source.kind,
-                    split=None if spec is None else config.split or DEFAULT_SPLIT,
-                    seed=None if spec is None else config.seed,
-                ),
-                size=config.size,
-                resize=config.resize,
-                classes=list(classes),
-                splits=_finish(writers, journal, config.size),
-                skipped=journal.skipped,
-            )
+        with exclusive(partial):
+            metadata = _convert(source, classes, spec, partial, config, progress)
+            metadata = export(partial, metadata, formats)
             metadata.save(partial)
+            _tidy(partial, metadata)
+            _publish(partial, destination)
     except OSError as error:
         raise FastSketchError(
-            f"{partial}: {error.strerror or error}", hint="once that is mended, the same command continues"
+            f"{error.filename or partial}: {error.strerror or error}",
+            hint="once that is mended, the same command continues",
         ) from error
-    _Journal.path(partial).unlink(missing_ok=True)
-    _publish(partial, destination)
     return metadata
+
+
+def add_formats(folder: Path, config: ConvertConfig) -> DatasetMetadata:
+    """Write `config.format` beside the pack of a data set that exists, and record it.
+
+    Raises:
+        ConfigError: `folder` is not a converted data set.
+        BackendMissing: The format's library is not installed.
+        DataError: The pack is not, byte for byte, what was converted.
+        FastSketchError: The disk is full; the data set is what it was.
+    """
+    formats = _formats(config)
+    metadata = DatasetMetadata.load(folder)
+    with exclusive(folder):
+        try:
+            for record in metadata.splits.values():
+                for file in record.files.values():
+                    file.verify(folder)  # or damage would get a checksum of its own
+            metadata = export(folder, metadata, formats)
+            metadata.save(folder)
+        except OSError as error:
+            raise FastSketchError(
+                f"{error.filename or folder}: {error.strerror or error}", hint="the data set is what it was"
+            ) from error
+    return metadata
+
+
+def _formats(config: ConvertConfig) -> tuple[str, ...]:
+    """The formats to write beside the pack; a missing library is told before the work, not after it."""
+    formats = FORMATS if config.format == "all" else tuple(name for name in FORMATS if name == config.format)
+    if "ffcv" in formats:
+        import_ffcv("types")
+    return formats
+
+
+def _convert(
+    source: Source,
+    classes: tuple[str, ...],
+    spec: SplitSpec | None,
+    partial: Path,
+    config: ConvertConfig,
+    progress: Progress | None,
+) -> DatasetMetadata:
+    """Write the pack into `partial`, or what is missing of it, and describe it."""
+    journal = Journal.open(partial, _fingerprint(source, config, spec), source)
+    if not journal.done:
+        _empty(partial)
+    with ExitStack() as stack:
+        writers = {split: stack.enter_context(PackWriter(partial, split)) for split in SPLITS}
+        for split, writer in writers.items():
+            writer.rewind(journal.lengths.get(split, {}))
+
+        def save() -> float:
+            journal.lengths = {split: writer.sync() for split, writer in writers.items()}
+            journal.save(partial)
+            return monotonic()
+
+        saved_at = monotonic()
+        for items, chunk in _decoded(_plan(source, classes, spec, config.seed, journal), config):
+            _append(items, chunk, writers, journal, strict=config.strict, classes=classes)
+            if progress:
+                progress(journal.done, (journal.label + items[-1].share) / len(classes))
+            if monotonic() - saved_at > JOURNAL_SECONDS:
+                saved_at = save()
+        journal.finish_class(classes)
+        save()
+        return DatasetMetadata(
+            fastsketch=__version__,
+            source=SourceRecord(
+                kind=source.kind,
+                split=None if spec is None else config.split or DEFAULT_SPLIT,
+                seed=None if spec is None else config.seed,
+            ),
+            size=config.size,
+            resize=config.resize,
+            classes=list(classes),
+            splits=_finish(writers, journal, config.size),
+            skipped=journal.skipped,
+        )
 
 
 # ---------------------------------------------------------------------------------------------------- the plan
@@ -144,7 +204,7 @@ def _split_spec(source: Source, config: ConvertConfig) -> SplitSpec | None:
 
 
 def _plan(
-    source: Source, classes: tuple[str, ...], spec: SplitSpec | None, seed: int, journal: _Journal
+    source: Source, classes: tuple[str, ...], spec: SplitSpec | None, seed: int, journal: Journal
 ) -> Iterator[_Item]:
     """All items from where the journal left off; classes already done are not even listed."""
     first_label, first_offset = journal.label, journal.offset
@@ -162,55 +222,56 @@ def _plan(
 
 
 @dataclass(frozen=True, slots=True)
-class _Decoded:
-    """A chunk of the plan, decoded.
+class _Chunk:
+    """The images of a few of the plan's items.
 
     Attributes:
-        items: All n items, also those that failed.
-        images: uint8 [m, S, S] of the m ≤ n items that could be decoded.
+        images: uint8 [m, S, S] of the m items that could be decoded.
         ink: uint16 [m], patches with ink.
         sums: uint64 [m, 2], the sum of each image's pixels and of their squares.
-        failures: Position among the items → reason.
+        failures: Position among all the items → reason.
     """
 
-    items: list[_Item]
     images: npt.NDArray[np.uint8]
     ink: npt.NDArray[np.uint16]
     sums: npt.NDArray[np.uint64]
     failures: dict[int, str]
 
 
-def _decode_chunk(items: list[_Item], size: int, resize: str) -> _Decoded:
+def _decode_chunk(samples: list[Sample], size: int, resize: str) -> _Chunk:
     """Runs in a worker process."""
-    images = np.empty((len(items), size, size), np.uint8)
+    images = np.empty((len(samples), size, size), np.uint8)
     failures: dict[int, str] = {}
-    for position, item in enumerate(items):
+    for position, sample in enumerate(samples):
         try:
-            images[position - len(failures)] = decode(item.sample, size, resize)
+            images[position - len(failures)] = decode(sample, size, resize)
         except DecodeError as error:
             failures[position] = str(error)
-    images = images[: len(items) - len(failures)]
+    images = images[: len(samples) - len(failures)]
     squares = np.square(images, dtype=np.uint16)  # 255² fits
     sums = np.stack([pixels.sum(axis=(1, 2), dtype=np.uint64) for pixels in (images, squares)], axis=1)
-    return _Decoded(items, images, count_ink_patches(images), sums, failures)
+    return _Chunk(images, count_ink_patches(images), sums, failures)
 
 
-def _decoded(plan: Iterator[_Item], config: ConvertConfig) -> Iterator[_Decoded]:
+def _decoded(plan: Iterator[_Item], config: ConvertConfig) -> Iterator[tuple[list[_Item], _Chunk]]:
     """Decode the plan in parallel, chunk by chunk and in order, a bounded number of chunks ahead."""
     chunks = iter(lambda: list(islice(plan, CHUNK)), [])
     workers = config.workers or available_cpus()
     if workers == 1:
-        yield from (_decode_chunk(items, config.size, config.resize) for items in chunks)
+        for items in chunks:
+            yield items, _decode_chunk([item.sample for item in items], config.size, config.resize)
         return
-    window: deque[Future[_Decoded]] = deque()
+    window: deque[tuple[list[_Item], Future[_Chunk]]] = deque()
     pool = process_pool(workers)
     try:
         for items in chunks:
-            window.append(pool.submit(_decode_chunk, items, config.size, config.resize))
+            samples = [item.sample for item in items]
+            window.append((items, pool.submit(_decode_chunk, samples, config.size, config.resize)))
             if len(window) > 3 * workers:
-                yield window.popleft().result()
-        while window:
-            yield window.popleft().result()
+                earliest, future = window.popleft()
+                yield earliest, future.result()
+        for earliest, future in window:
+            yield earliest, future.result()
     except BrokenProcessPool as error:
         raise FastSketchError(
             "a decoding process was killed, most likely for want of memory",
@@ -224,15 +285,19 @@ def _decoded(plan: Iterator[_Item], config: ConvertConfig) -> Iterator[_Decoded]
 
 
 def _append(
-    chunk: _Decoded, writers: dict[str, PackWriter], journal: _Journal, *, strict: bool, classes: tuple[str, ...]
+    items: list[_Item],
+    chunk: _Chunk,
+    writers: dict[str, PackWriter],
+    journal: Journal,
+    *,
+    strict: bool,
+    classes: tuple[str, ...],
 ) -> None:
     """Append a chunk's images to the splits they belong to, and note it in the journal."""
     kept: list[_Item] = []
-    for position, item in enumerate(chunk.items):
-        if item.label != journal.label:
-            journal.finish_class(classes)
-            journal.label, journal.class_samples = item.label, 0
-        journal.offset = item.offset + 1
+    for position, item in enumerate(items):
+        journal.begin(item.label, classes)
+        journal.pass_by(item.sample, item.offset)
         if reason := chunk.failures.get(position):
             if strict:
                 raise DataError(f"{item.sample.id}: {reason}", hint="mend or remove it, or drop --strict to skip it")
@@ -248,7 +313,7 @@ def _append(
             journal.count(split, len(chosen), chunk.sums[chosen])
 
 
-def _finish(writers: dict[str, PackWriter], journal: _Journal, size: int) -> dict[str, SplitRecord]:
+def _finish(writers: dict[str, PackWriter], journal: Journal, size: int) -> dict[str, SplitRecord]:
     """Finish the writers and describe the splits that have samples."""
     records: dict[str, SplitRecord] = {}
     for split, writer in writers.items():
@@ -276,82 +341,35 @@ def _check_destination(destination: Path, overwrite: bool) -> None:
         raise ConfigError(f"{destination} exists and is no data set: --overwrite will not delete it")
 
 
+def _empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.unlink()
+
+
+def _tidy(partial: Path, metadata: DatasetMetadata) -> None:
+    """Delete what interrupted conversions left and the metadata do not record; the journal goes last, in `_publish`."""
+    recorded = {file.name for record in metadata.splits.values() for file in record.all_files()}
+    for path in partial.iterdir():
+        if path.name not in recorded | {dataset_json.FILE_NAME, Journal.FILE_NAME}:
+            path.unlink()
+
+
 def _publish(partial: Path, destination: Path) -> None:
-    """Put the finished folder in its place; an earlier data set is deleted only after that."""
+    """Put the finished folder in its place; an earlier data set is deleted only after that.
+
+    The journal goes along: killed between the two renamings, the same command finds everything done and goes on here.
+    """
     earlier = destination.with_name(destination.name + ".earlier")
     if destination.exists():
         shutil.rmtree(earlier, ignore_errors=True)  # left by a process that was killed while it deleted it
         os.replace(destination, earlier)
     os.replace(partial, destination)
     atomic.sync(destination.parent)
+    (destination / Journal.FILE_NAME).unlink()
     shutil.rmtree(earlier, ignore_errors=True)
-
-
-# ----------------------------------------------------------------------------------------------------- journal
 
 
 def _fingerprint(source: Source, config: ConvertConfig, spec: SplitSpec | None) -> str:
     """All that decides the resulting bytes; a partial conversion is continued only if it is the same."""
     settings = config.model_dump(include={"size", "resize", "classes", "seed", "strict"})
     return f"{__version__} {source.kind} {os.path.realpath(source.root)} {source.class_names} {spec} {settings}"
-
-
-class _Totals(BaseModel):
-    samples: int = 0
-    sum: int = 0
-    squares: int = 0
-
-
-class _Journal(BaseModel):
-    """How far the plan has been carried out, and everything needed to go on from there."""
-
-    fingerprint: str
-    label: int = 0
-    offset: int = 0
-    class_samples: int = 0
-    done: int = 0
-    skipped: list[Skipped] = []
-    totals: dict[str, _Totals] = {}
-    lengths: dict[str, dict[str, int]] = {}
-
-    @staticmethod
-    def path(partial: Path) -> Path:
-        return partial / "journal.json"
-
-    @classmethod
-    def open(cls, partial: Path, fingerprint: str) -> _Journal:
-        """The journal of an interrupted conversion with the same fingerprint, or a new one in an emptied folder."""
-        path = cls.path(partial)
-        if path.is_file():
-            try:
-                journal = cls.model_validate_json(path.read_bytes())
-            except ValidationError:
-                log.warning("%s is damaged: starting over", path)
-            else:
-                if journal.fingerprint == fingerprint:
-                    log.info("continuing after %d samples", journal.done)
-                    return journal
-                log.info("%s was begun with other settings: starting over", partial)
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        return cls(fingerprint=fingerprint)
-
-    def save(self, partial: Path) -> None:
-        atomic.write_text(self.path(partial), self.model_dump_json())
-
-    def count(self, split: str, samples: int, sums: npt.NDArray[np.uint64]) -> None:
-        """Add `samples` images with the pixel sums uint64 [samples, 2] to a split's totals."""
-        total = self.totals.setdefault(split, _Totals())
-        pixel_sum, square_sum = (int(value) for value in sums.sum(axis=0))
-        self.totals[split] = _Totals(
-            samples=total.samples + samples, sum=total.sum + pixel_sum, squares=total.squares + square_sum
-        )
-        self.done += samples
-
-    def finish_class(self, classes: tuple[str, ...]) -> None:
-        """Make sure that the class that ends here has at least one image."""
-        if self.class_samples == 0:
-            raise DataError(
-                f"class '{classes[self.label]}': none of its images can be read",
-                hint=f"the last: {self.skipped[-1].id} ({self.skipped[-1].reason})" if self.skipped else None,
-            )

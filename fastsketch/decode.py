@@ -9,27 +9,19 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from fastsketch.png import read_gray_png
+from fastsketch.resample import PAPER as PAPER
+from fastsketch.resample import RESAMPLING as RESAMPLING
+from fastsketch.resample import resized
 from fastsketch.sources.quickdraw import parse_drawing
 from fastsketch.sources.sample import Sample, StrokeSample
 from fastsketch.sources.strokes import fit_to_canvas, rasterise
-
-PAPER = 255
-"""The gray value of blank paper; ink is 0."""
 
 STROKE_WIDTH = 1 / 96
 """Line width of rasterised strokes as a share of the side: 2.3 px at 224, about TU-Berlin's."""
 
 STROKE_MARGIN = 1 / 32
 """Blank margin around rasterised strokes as a share of the side."""
-
-RESAMPLING = {
-    "bilinear": Image.Resampling.BILINEAR,
-    "box": Image.Resampling.BOX,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-    "nearest": Image.Resampling.NEAREST,
-}
-"""Pillow's filters by name. When shrinking, all but `nearest` are anti-aliased: their support grows with the scale."""
 
 # A 16-bit gray PNG opens as one of these; Pillow's own conversion to "L" would clip at 255 rather than scale.
 _WIDE_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "F"})
@@ -57,8 +49,11 @@ def decode(sample: Sample, size: int, resize: str) -> npt.NDArray[np.uint8]:
             raise DecodeError(str(error)) from error
         return rasterise(strokes, size, STROKE_WIDTH)
     try:
-        with Image.open(sample.path) as image:
-            return np.asarray(_square(_gray(image), size, RESAMPLING[resize]))
+        pixels = read_gray_png(sample.path)
+        if pixels is None:
+            with Image.open(sample.path) as image:
+                pixels = np.asarray(_gray(image))
+        return _square(pixels, size, resize)
     except UnidentifiedImageError as error:
         raise DecodeError("not an image, or of a format that Pillow does not know") from error
     except Exception as error:
@@ -87,14 +82,15 @@ def _narrow(pixels: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
     return np.rint(np.clip(values / full, 0, 1) * PAPER).astype(np.uint8)
 
 
-def _square(image: Image.Image, size: int, filter: Image.Resampling) -> Image.Image:
+def _square(pixels: npt.NDArray[np.uint8], size: int, filter: str) -> npt.NDArray[np.uint8]:
     """Shrink or enlarge to fit size × size, keep the aspect, and centre on paper: nothing is ever cut off."""
-    longest = max(image.size)
-    width, height = (max(1, round(side * size / longest)) for side in image.size)
-    if (width, height) != image.size:
-        image = image.resize((width, height), filter)
+    longest = max(pixels.shape)
+    height, width = (max(1, round(side * size / longest)) for side in pixels.shape)
+    if (height, width) != pixels.shape:
+        pixels = resized(pixels, height, width, filter)
     if width == height:
-        return image
-    square = Image.new("L", (size, size), PAPER)
-    square.paste(image, ((size - width) // 2, (size - height) // 2))
+        return pixels
+    square = np.full((size, size), PAPER, np.uint8)
+    top, left = (size - height) // 2, (size - width) // 2
+    square[top : top + height, left : left + width] = pixels
     return square

@@ -18,8 +18,7 @@ from fastsketch.errors import ConfigError
 from fastsketch.evaluation.metrics import ClassScores, class_scores
 from fastsketch.evaluation.plots import plot_confusion
 from fastsketch.formats.metadata import DatasetMetadata
-from fastsketch.formats.pack import PackSplit
-from fastsketch.loaders import ResidentLoader
+from fastsketch.loaders import Sampling, open_loader
 from fastsketch.models.zoo import place
 from fastsketch.training.checkpoint import load_model
 from fastsketch.training.run import Run
@@ -72,9 +71,7 @@ def evaluate_run(
     model, spec = load_model(run.root / checkpoint)
     if spec.size != dataset.size:
         raise ConfigError(f"{run.root} was trained on {spec.size} px images, {data} has {dataset.size} px")
-    loader = ResidentLoader(
-        PackSplit(data, dataset, split), batch_size=recipe.data.eval_batch_size, device=target, shuffle=False
-    )
+    loader = open_loader(data, dataset, split, Sampling(recipe.data.eval_batch_size), target)
     metrics = accuracy_metrics(len(dataset.classes))
     metrics.add_metrics({"confusion": MulticlassConfusionMatrix(len(dataset.classes), validate_args=False)})
     scores = validate(

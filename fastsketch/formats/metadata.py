@@ -38,6 +38,29 @@ class FileRecord(_Model):
                 digest.update(block)
         return cls(name=path.name, bytes=path.stat().st_size, sha256=digest.hexdigest())
 
+    def locate(self, folder: Path) -> Path:
+        """The file's path, if it is there in its full length; its contents are `verify`'s business.
+
+        Raises:
+            DataError: It is missing, truncated or too long.
+        """
+        path = folder / self.name
+        actual = path.stat().st_size if path.is_file() else None
+        if actual != self.bytes:
+            state = "is missing" if actual is None else f"has {actual:,} bytes instead of {self.bytes:,}"
+            raise DataError(f"{path} {state}", hint="convert the data set again")
+        return path
+
+    def verify(self, folder: Path) -> None:
+        """Read the whole file and compare its checksum.
+
+        Raises:
+            DataError: It is not, byte for byte, the file that was recorded.
+        """
+        path = self.locate(folder)
+        if FileRecord.of(path) != self:
+            raise DataError(f"{path} is not as it was written: its checksum differs", hint="convert the data set again")
+
 
 class SplitRecord(_Model):
     """One split.
@@ -46,13 +69,19 @@ class SplitRecord(_Model):
         samples: Number of samples.
         pixel_mean: Mean gray value in [0, 1], paper = 1 (the `standard` normalisation needs it).
         pixel_std: Standard deviation of the same.
-        files: The split's data files by content: `images`, `labels`, `ink`, `ids`.
+        files: The split's pack by content: `images`, `labels`, `ink`, `ids`. It is always there.
+        formats: The same samples in other formats, `ffcv` or `dali`, each with its files.
     """
 
     samples: int
     pixel_mean: float
     pixel_std: float
     files: dict[str, FileRecord]
+    formats: dict[str, list[FileRecord]] = {}
+
+    def all_files(self) -> list[FileRecord]:
+        """The files of all formats."""
+        return [*self.files.values(), *(record for records in self.formats.values() for record in records)]
 
 
 class SourceRecord(_Model):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastsketch.loaders.base import Batch, Loader
-from fastsketch.loaders.resident import ResidentLoader
+from fastsketch.loaders.base import Batch, Loader, Sampling
+from fastsketch.loaders.choose import open_loader
 
-__all__ = ["Batch", "Loader", "ResidentLoader"]
+__all__ = ["Batch", "Loader", "Sampling", "open_loader"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import torch
@@ -10,7 +12,10 @@ from torch import Tensor
 
 
 class Batch(NamedTuple):
-    """One batch on the device.
+    """One batch on the device, valid until the next one is asked for.
+
+    Some loaders hand out their own buffers and fill them again later: what must live longer has to be cloned. Nothing
+    in training needs to, and a copy of every batch would cost as much as reading it.
 
     Attributes:
         images: uint8 [B, 1, S, S], paper = 255.
@@ -28,16 +33,59 @@ class Loader(Protocol):
 
     @property
     def samples(self) -> int:
-        """Samples that one epoch yields."""
+        """Samples that one epoch yields, on this process's rank."""
         ...
 
     def __len__(self) -> int:
         """Batches an epoch."""
         ...
 
-    def epoch(self, number: int = 0) -> Iterator[Batch]:
-        """The batches of one epoch; its number seeds the shuffling."""
+    def epoch(self, number: int = 0, *, skip: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch; its number seeds the shuffling.
+
+        Args:
+            number: The epoch, from 0.
+            skip: Batches to leave out at the beginning: those that a run had done when it was broken off.
+        """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """Which samples of a split make up an epoch, and in which batches; the same for all loaders.
+
+    Attributes:
+        batch_size: Samples a batch.
+        shuffle: Draw a new order every epoch, from `seed` and the epoch's number.
+        seed: Seed of the order.
+        drop_last: Training: leave out the ragged last batch (shapes stay static), and with several processes the
+            few samples more that some would have. Evaluation keeps all.
+        rank: This process, of `world_size` that share the split: their samples are disjoint.
+        world_size: Processes.
+    """
+
+    batch_size: int
+    shuffle: bool = False
+    seed: int = 0
+    drop_last: bool = False
+    rank: int = 0
+    world_size: int = 1
+
+    def samples(self, total: int) -> int:
+        """Samples an epoch on this rank, of a split of `total`."""
+        if self.drop_last:
+            return total // self.world_size // self.batch_size * self.batch_size
+        return len(range(self.rank, total, self.world_size))
+
+    def batches(self, total: int) -> int:
+        """Batches an epoch on this rank, of a split of `total`."""
+        return math.ceil(self.samples(total) / self.batch_size)
+
+    def indices(self, total: int, epoch: int, device: torch.device) -> Tensor:
+        """The positions int64 [samples] of one epoch in order, drawn on `device`."""
+        seed = self.seed
+        order = epoch_order(total, seed, epoch, device) if self.shuffle else torch.arange(total, device=device)
+        return order[self.rank :: self.world_size][: self.samples(total)].contiguous()
 
 
 def derived_seed(seed: int, epoch: int) -> int:

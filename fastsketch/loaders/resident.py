@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 
 from fastsketch.formats.pack import PackSplit
-from fastsketch.loaders.base import Batch, epoch_order
+from fastsketch.loaders.base import Batch, Sampling
 
 
 class ResidentLoader:
@@ -15,38 +15,23 @@ class ResidentLoader:
 
     Args:
         split: The split, read once.
-        batch_size: Samples a batch.
+        sampling: Order and batches.
         device: Where the split goes.
-        shuffle: Draw a new order every epoch, from `seed` and the epoch's number.
-        drop_last: Leave out a ragged last batch (training: shapes stay static) or yield it (evaluation).
     """
 
-    def __init__(
-        self,
-        split: PackSplit,
-        *,
-        batch_size: int,
-        device: torch.device,
-        shuffle: bool,
-        seed: int = 0,
-        drop_last: bool = False,
-    ) -> None:
+    def __init__(self, split: PackSplit, sampling: Sampling, device: torch.device) -> None:
         # torch.tensor copies out of the read-only mapping in one sequential read.
         self._images = torch.tensor(split.images, device=device)
         self._labels = torch.tensor(split.labels, device=device)
-        self._order = torch.arange(len(split), device=device)
-        self._batch_size = batch_size
-        self._shuffle = shuffle
-        self._seed = seed
-        self.samples = len(split) // batch_size * batch_size if drop_last else len(split)
+        self._sampling = sampling
+        self.samples = sampling.samples(len(split))
 
     def __len__(self) -> int:
-        return -(-self.samples // self._batch_size)
+        return self._sampling.batches(len(self._labels))
 
-    def epoch(self, number: int = 0) -> Iterator[Batch]:
+    def epoch(self, number: int = 0, *, skip: int = 0) -> Iterator[Batch]:
         """The batches of one epoch."""
-        order = self._order
-        if self._shuffle:
-            order = epoch_order(len(order), self._seed, number, order.device)
-        for indices in torch.split(order[: self.samples], self._batch_size):
+        size = self._sampling.batch_size
+        order = self._sampling.indices(len(self._labels), number, self._labels.device)
+        for indices in torch.split(order[skip * size :], size):
             yield Batch(self._images.index_select(0, indices), self._labels.index_select(0, indices), indices)

@@ -15,8 +15,7 @@ from fastsketch.config import AugmentConfig, Recipe
 from fastsketch.device import resolve_device
 from fastsketch.errors import ConfigError, FastSketchError
 from fastsketch.formats.metadata import DatasetMetadata
-from fastsketch.formats.pack import PackSplit
-from fastsketch.loaders import ResidentLoader
+from fastsketch.loaders import Sampling, open_loader
 from fastsketch.loaders.base import derived_seed
 from fastsketch.models.zoo import create_model, place, pretrained_normalization
 from fastsketch.training.checkpoint import InputSpec, load_resume, save_model, save_resume
@@ -65,20 +64,6 @@ def fit(
     seed, batch_size = recipe.training.seed, recipe.data.batch_size
     if batch_size > dataset.split("train").samples:
         raise ConfigError(f"a batch of {batch_size} is more than the {dataset.split('train').samples} training images")
-    train_loader = ResidentLoader(
-        PackSplit(recipe.data.path, dataset, "train"),
-        batch_size=batch_size,
-        device=device,
-        shuffle=True,
-        seed=seed,
-        drop_last=True,
-    )
-    val_loader = ResidentLoader(
-        PackSplit(recipe.data.path, dataset, "val"),
-        batch_size=recipe.data.eval_batch_size,
-        device=device,
-        shuffle=False,
-    )
 
     # ----------------------------------------------------------------------------------------------------- model
     torch.manual_seed(seed)
@@ -87,6 +72,15 @@ def fit(
     spec = _input_spec(recipe.augment, dataset, model)
     augment = create_augment(recipe.augment, spec.size, spec.mean, spec.std).to(device)
     metrics = accuracy_metrics(len(dataset.classes)).to(device)
+
+    # --------------------------------------------------------------------------------------------------- loaders
+    train_loader, val_loader = (
+        open_loader(recipe.data.path, dataset, split, sampling, device, name=recipe.data.loader)
+        for split, sampling in (
+            ("train", Sampling(batch_size, shuffle=True, seed=seed, drop_last=True)),
+            ("val", Sampling(recipe.data.eval_batch_size)),
+        )
+    )
 
     # ---------------------------------------------------------------------------------------------- optimisation
     steps, epochs = len(train_loader), recipe.training.epochs

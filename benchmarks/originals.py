@@ -1,0 +1,33 @@
+"""Raw sketches to convert: TU-Berlin's, where they are at hand, else our own drawings of the same size."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from fastsketch.workers import available_cpus
+
+SHARED = Path(os.environ.get("FASTSKETCH_DATA", Path(__file__).resolve().parent.parent.parent / "shared"), "data")
+"""Real data, if there are any."""
+
+
+def sketch_folder(folder: Path, copies: int = 1) -> Path:
+    """An ImageFolder of 660 sketches of 1111 px and 11 classes, each `copies` times (by links); made in `folder`."""
+    originals = SHARED / "tuberlin1111"
+    if not originals.is_dir():
+        originals = _drawn(folder / "drawn") / "train"
+    linked = folder / f"sketches-{copies}"
+    for path in sorted(originals.glob("*/*.png")):
+        for copy in range(copies):
+            link = linked / path.parent.name / f"{path.stem}-{copy}.png"
+            link.parent.mkdir(parents=True, exist_ok=True)
+            if not link.is_symlink():
+                link.symlink_to(path.resolve())
+    return linked
+
+
+def _drawn(folder: Path) -> Path:
+    from fastsketch.sources.drawn import draw_dataset
+
+    draw_dataset(folder, counts={"train": 60}, size=1111, workers=available_cpus())
+    return folder

@@ -1,0 +1,105 @@
+"""Which loader serves a split: asked for, or chosen by what fits and what is installed."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from fastsketch.errors import BackendMissing, ConfigError
+from fastsketch.formats.beton import import_ffcv
+from fastsketch.formats.metadata import DatasetMetadata
+from fastsketch.formats.pack import PackSplit
+from fastsketch.loaders.base import Loader, Sampling
+from fastsketch.loaders.dali import DALILoader, import_dali
+from fastsketch.loaders.ffcv import FFCVLoader
+from fastsketch.loaders.pack import PackLoader
+from fastsketch.loaders.resident import ResidentLoader
+
+log = logging.getLogger(__name__)
+
+RESIDENT_SHARE = 0.3
+"""A split goes on the device if it takes no more than this share of the memory that is free there: two splits, the
+model, its gradients and its activations have to live beside each other."""
+
+_IMPORTS: dict[str, Callable[[], object]] = {
+    "ffcv": lambda: import_ffcv("loader"),
+    "dali": lambda: import_dali("fn"),
+}
+
+
+def open_loader(
+    folder: Path, dataset: DatasetMetadata, split: str, sampling: Sampling, device: torch.device, *, name: str = "auto"
+) -> Loader:
+    """Open one split of a data set.
+
+    Args:
+        folder: The data set.
+        dataset: Its metadata.
+        split: Name of the split.
+        sampling: Order and batches.
+        device: Where batches go.
+        name: `resident`, `ffcv`, `dali`, `pack`, or `auto`, which says in the log what it chose and why.
+
+    Raises:
+        ConfigError: The data set has no such split, or has no files for that loader.
+        BackendMissing: The loader's library is not installed.
+        DataError: A file is missing or truncated.
+    """
+    record = dataset.split(split)
+    if name == "auto":
+        name, reason = _choose(dataset, split, device)
+        log.info("%s: the %s loader, because %s", split, name, reason)
+    if name in ("ffcv", "dali") and name not in record.formats:
+        raise ConfigError(
+            f"{folder} has no files for the {name} loader", hint=f"fastsketch convert {folder} --format {name}"
+        )
+    if name == "ffcv":
+        [beton] = record.formats["ffcv"]
+        return FFCVLoader(beton.locate(folder), record.samples, sampling, device)
+    if name == "dali":
+        paths = [file.locate(folder) for file in record.formats["dali"]]
+        tars = [path for path in paths if path.suffix == ".tar"]
+        return DALILoader(tars, record.samples, dataset.size, sampling, device)
+    pack = PackSplit(folder, dataset, split)
+    return (PackLoader if name == "pack" else ResidentLoader)(pack, sampling, device)
+
+
+def _choose(dataset: DatasetMetadata, split: str, device: torch.device) -> tuple[str, str]:
+    """A loader's name and the reason for it."""
+    record = dataset.split(split)
+    needed, free = record.files["images"].bytes, free_memory(device)
+    amounts = f"{needed / 1e6:,.0f} MB, {RESIDENT_SHARE:.0%} of what is free on {device} being "
+    amounts += f"{RESIDENT_SHARE * free / 1e6:,.0f} MB"
+    if needed <= RESIDENT_SHARE * free:
+        return "resident", f"the split fits on the device ({amounts})"
+    without: list[str] = []
+    for name, load in _IMPORTS.items():
+        if name not in record.formats:
+            without.append(f"no files for {name}")
+            continue
+        try:
+            load()
+        except BackendMissing:
+            without.append(f"{name} is not installed")
+        else:
+            return name, f"the split is too large for the device ({amounts})"
+    return "pack", f"the split is too large for the device ({amounts}); {', '.join(without)}"
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that are free on a device; those that torch holds in reserve count as free."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    if device.type == "mps":
+        return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        available = next(line for line in lines if line.startswith("MemAvailable:"))
+        return int(available.split()[1]) * 1024
+    except (OSError, StopIteration):  # not Linux
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2

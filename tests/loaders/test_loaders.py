@@ -1,0 +1,257 @@
+"""All loaders, held to one contract."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from packs import write_all_formats
+
+from fastsketch.config import ConvertConfig
+from fastsketch.convert import convert_dataset
+from fastsketch.errors import BackendMissing, ConfigError, DataError
+from fastsketch.formats.metadata import DatasetMetadata
+from fastsketch.formats.pack import PackSplit
+from fastsketch.loaders import Loader, Sampling, open_loader
+from fastsketch.sources import open_source
+
+TRAIN, VAL = 331, 53
+
+NAMES = ("resident", "ffcv", "dali", "pack")
+
+Open = Callable[..., Loader]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("ffcv")
+    folder = tmp_path_factory.mktemp("loaders") / "data"
+    write_all_formats(folder, {"train": TRAIN, "val": VAL})
+    return folder
+
+
+@pytest.fixture(params=NAMES)
+def opened(request: pytest.FixtureRequest, data: Path, device: torch.device) -> Open:
+    """Opens a split of the data set with each of the loaders."""
+    if request.param == "dali":
+        pytest.importorskip("nvidia.dali")
+
+    def open_(split: str = "train", **sampling: int) -> Loader:
+        return open_loader(data, DatasetMetadata.load(data), split, Sampling(**sampling), device, name=request.param)
+
+    return open_
+
+
+def indices(loader: Loader, epoch: int = 0, skip: int = 0) -> list[int]:
+    return [index for batch in loader.epoch(epoch, skip=skip) for index in batch.indices.tolist()]
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_every_index_has_its_image_and_label(
+    opened: Open, data: Path, device: torch.device, split: str, shuffle: bool
+) -> None:
+    pack = PackSplit(data, DatasetMetadata.load(data), split)
+    images, labels = torch.tensor(pack.images), torch.tensor(pack.labels)
+    seen = []
+    for batch in opened(split, batch_size=16, shuffle=shuffle).epoch(1):
+        assert [tensor.dtype for tensor in batch] == [torch.uint8, torch.int64, torch.int64]
+        assert all(tensor.device.type == device.type for tensor in batch)
+        assert batch.images.shape[1:] == (1, 24, 24)
+        assert torch.equal(batch.images.cpu(), images[batch.indices.cpu()])
+        assert torch.equal(batch.labels.cpu(), labels[batch.indices.cpu()])
+        seen += batch.indices.tolist()
+    assert sorted(seen) == list(range(len(pack)))
+
+
+def test_evaluation_keeps_the_ragged_last_batch(opened: Open) -> None:
+    loader = opened("val", batch_size=16)
+    assert [len(batch.labels) for batch in loader.epoch()] == [16, 16, 16, 5]
+    assert (len(loader), loader.samples) == (4, VAL)
+    loader = opened("val", batch_size=64)
+    assert [len(batch.labels) for batch in loader.epoch()] == [VAL]
+
+
+def test_training_drops_it(opened: Open) -> None:
+    loader = opened(batch_size=32, shuffle=True, drop_last=True)
+    assert [len(batch.labels) for batch in loader.epoch()] == [32] * 10
+    assert (len(loader), loader.samples) == (10, 320)
+    order = indices(loader)
+    assert len(set(order)) == 320
+
+
+def test_order_is_a_function_of_the_seed_and_the_epoch(opened: Open) -> None:
+    options = {"batch_size": 16, "shuffle": True, "drop_last": True}
+    loader = opened(**options, seed=7)
+    orders = [indices(loader, epoch) for epoch in range(4)]
+    assert len({tuple(order) for order in orders}) == 4
+    again = opened(**options, seed=7)
+    assert indices(again, 2) == orders[2]  # without the epochs before
+    assert indices(again, 3) == orders[3]
+    assert indices(again, 0) == orders[0]  # backwards
+    assert indices(again, 0) == orders[0]
+    assert indices(opened(**options, seed=8), 0) != orders[0]
+
+
+def test_an_epoch_that_was_broken_off_does_not_change_the_next(opened: Open) -> None:
+    options = {"batch_size": 16, "shuffle": True}
+    expected = indices(opened(**options), 1)
+    loader = opened(**options)
+    for epoch in (0, 1):
+        batches = loader.epoch(epoch)
+        next(batches), next(batches)
+        batches.close()
+        del batches
+    assert indices(loader, 1) == expected
+
+
+def test_skipping_leaves_out_the_first_batches(opened: Open) -> None:
+    options = {"batch_size": 16, "shuffle": True, "drop_last": True}
+    loader = opened(**options)
+    whole = indices(loader, 2)
+    assert indices(loader, 2, skip=5) == whole[80:]
+    assert indices(opened(**options), 2, skip=20) == []
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 7])
+def test_ranks_in_training_are_disjoint_and_of_equal_length(opened: Open, world_size: int) -> None:
+    for epoch in (0, 1):
+        shares = []
+        for rank in range(world_size):
+            loader = opened(batch_size=8, shuffle=True, drop_last=True, rank=rank, world_size=world_size)
+            shares.append(indices(loader, epoch))
+            assert len(shares[-1]) == loader.samples == TRAIN // world_size // 8 * 8
+        assert len({index for share in shares for index in share}) == sum(map(len, shares))
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 7])
+def test_ranks_in_evaluation_cover_everything_once(opened: Open, world_size: int) -> None:
+    shares = []
+    for rank in range(world_size):
+        loader = opened("val", batch_size=8, rank=rank, world_size=world_size)
+        shares.append(indices(loader))
+        assert len(shares[-1]) == loader.samples
+        assert len(loader) == -(-loader.samples // 8)
+    assert sorted(index for share in shares for index in share) == list(range(VAL))
+
+
+def test_batches_mix_the_classes(opened: Open) -> None:
+    """The pack is sorted by class: a loader that shuffled too little would be seen here."""
+    for batch in opened(batch_size=64, shuffle=True, drop_last=True).epoch():
+        counts = torch.bincount(batch.labels, minlength=5)
+        assert counts.min() >= 3
+        assert counts.max() <= 28
+
+
+def test_no_thread_outlives_its_loader(opened: Open) -> None:
+    list(opened(batch_size=16).epoch())  # libraries start pools of their own with the first
+    before = threading.active_count()
+    batches = opened(batch_size=16).epoch()
+    next(batches)
+    batches.close()
+    deadline = time.monotonic() + 10
+    while threading.active_count() > before and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert threading.active_count() <= before
+
+
+def test_loaders_leave_global_random_states_and_threads_alone(opened: Open) -> None:
+    import numpy as np
+
+    torch.manual_seed(1)
+    np.random.seed(1)
+    expected, threads = (torch.rand(1), np.random.rand()), torch.get_num_threads()
+    torch.manual_seed(1)
+    np.random.seed(1)
+    indices(opened(batch_size=16, shuffle=True))
+    assert (torch.rand(1), np.random.rand()) == expected
+    assert torch.get_num_threads() == threads
+
+
+def test_permutations_are_the_same_wherever_the_backend_allows_it(data: Path) -> None:
+    sampling = Sampling(16, shuffle=True, seed=3)
+    metadata, cpu = DatasetMetadata.load(data), torch.device("cpu")
+    orders = {name: indices(open_loader(data, metadata, "train", sampling, cpu, name=name), 5) for name in NAMES[:2]}
+    orders["pack"] = indices(open_loader(data, metadata, "train", sampling, cpu, name="pack"), 5)
+    assert orders["resident"] == orders["ffcv"] == orders["pack"]
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("resident", "train.images.u8"),
+        ("pack", "train.labels.i64"),
+        ("ffcv", "train.beton"),
+        ("dali", "train-00000.tar"),
+        ("dali", "train-00000.idx"),
+    ],
+)
+@pytest.mark.parametrize("change", ["truncated", "missing"])
+def test_a_damaged_file_is_a_clear_line(tmp_path: Path, data: Path, name: str, file: str, change: str) -> None:
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for path in data.iterdir():
+        (copy / path.name).write_bytes(path.read_bytes())
+    damaged = copy / file
+    damaged.unlink() if change == "missing" else damaged.write_bytes(damaged.read_bytes()[:-7])
+    state = "is missing" if change == "missing" else "has"
+    with pytest.raises(DataError, match=f"{file} {state}"):
+        open_loader(copy, DatasetMetadata.load(copy), "train", Sampling(8), torch.device("cpu"), name=name)
+
+
+def test_a_format_that_is_not_there_is_asked_for(data: Path) -> None:
+    metadata = DatasetMetadata.load(data)
+    bare = metadata.model_copy(update={"splits": {"train": metadata.split("train").model_copy(update={"formats": {}})}})
+    with pytest.raises(ConfigError) as caught:
+        open_loader(data, bare, "train", Sampling(8), torch.device("cpu"), name="dali")
+    assert f"fastsketch convert {data} --format dali" in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "extra"), [("ffcv", "fastsketch[ffcv]"), ("dali", "fastsketch[dali-cu1")])
+def test_a_library_that_is_not_there_is_named(
+    data: Path, monkeypatch: pytest.MonkeyPatch, name: str, extra: str
+) -> None:
+    for module in ("ffcv.loader", "nvidia.dali.fn"):
+        monkeypatch.setitem(__import__("sys").modules, module, None)
+    with pytest.raises(BackendMissing) as caught:
+        open_loader(data, DatasetMetadata.load(data), "train", Sampling(8), torch.device("cpu"), name=name)
+    assert extra in str(caught.value)
+
+
+@pytest.mark.slow
+def test_real_sketches_are_the_same_from_all_loaders(tmp_path: Path, shared_data: Path, device: torch.device) -> None:
+    """A subset of TU-Berlin, from PNG to batch: index by index the same images and labels."""
+    pytest.importorskip("ffcv")
+    pytest.importorskip("nvidia.dali")
+    source = open_source(shared_data / "data" / "tuberlin224")
+    metadata = convert_dataset(source, tmp_path / "data", ConvertConfig(size=224, classes=12, format="all"))
+    for split, record in metadata.splits.items():
+        found = {}
+        for name in NAMES:
+            loader = open_loader(tmp_path / "data", metadata, split, Sampling(32, shuffle=True), device, name=name)
+            images = torch.empty(record.samples, 1, 224, 224, dtype=torch.uint8)
+            labels = torch.full((record.samples,), -1)
+            for batch in loader.epoch():
+                images[batch.indices.cpu()], labels[batch.indices.cpu()] = batch.images.cpu(), batch.labels.cpu()
+            found[name] = images, labels
+        for images, labels in found.values():
+            assert torch.equal(images, found["resident"][0])
+            assert torch.equal(labels, found["resident"][1])
+            assert labels.tolist() == sorted(labels.tolist())
+            assert len(set(labels.tolist())) == 12
+
+
+@pytest.mark.gpu
+def test_streaming_to_a_gpu_overwrites_nothing_that_is_in_use(data: Path) -> None:
+    """Many small batches, each kept and looked at last: a copy that came too early or too late would show."""
+    device = torch.device("cuda")
+    pack = PackSplit(data, DatasetMetadata.load(data), "train")
+    images = torch.tensor(pack.images)
+    loader = open_loader(data, DatasetMetadata.load(data), "train", Sampling(4, shuffle=True), device, name="pack")
+    for epoch in range(5):
+        kept = [(batch.images.clone(), batch.indices.clone()) for batch in loader.epoch(epoch)]
+        assert all(torch.equal(found.cpu(), images[indices.cpu()]) for found, indices in kept)
