@@ -80,7 +80,8 @@ def add_and_report(folder: Path, config: ConvertConfig) -> None:
     for split, record in metadata.splits.items():
         for format, files in record.formats.items():
             size = sum(file.bytes for file in files)
-            console.print(f"{escape(str(folder))}: {split} for {format}, {len(files)} files, {size / 1e6:,.0f} MB")
+            line = f"{escape(str(folder))}: {split} for {format}, {len(files)} files, {size / 1e6:,.0f} MB"
+            console.print(line, soft_wrap=True)
 
 
 def convert_and_report(source: Path, destination: Path, config: ConvertConfig) -> DatasetMetadata:

@@ -49,10 +49,18 @@ def open_loader(
         BackendMissing: The loader's library is not installed.
         DataError: A file is missing or truncated.
     """
+    if name != "auto":
+        return _open(folder, dataset, split, sampling, device, name)
+    name, reason = _choose(dataset, split, device)
+    loader = _open(folder, dataset, split, sampling, device, name)
+    log.info("%s: the %s loader, because %s", split, name, reason)
+    return loader
+
+
+def _open(
+    folder: Path, dataset: DatasetMetadata, split: str, sampling: Sampling, device: torch.device, name: str
+) -> Loader:
     record = dataset.split(split)
-    if name == "auto":
-        name, reason = _choose(dataset, split, device)
-        log.info("%s: the %s loader, because %s", split, name, reason)
     if name in ("ffcv", "dali") and name not in record.formats:
         raise ConfigError(
             f"{folder} has no files for the {name} loader", hint=f"fastsketch convert {folder} --format {name}"
