@@ -102,7 +102,8 @@ def run(out: Path, *, quick: bool = False) -> Path:
             "resize": config.resize,
             "workers": workers,
         }
-        memory = None if quick or not (SHARED / "quickdraw-strokes").is_dir() else _memory(folder)
+        at_hand = (SHARED / "quickdraw-strokes").is_dir() and Path("/proc/self/status").is_file()
+        memory = _memory(folder) if at_hand and not quick else None
     print_table(f"convert {len(paths):,} sketches to {SIZE} px, {workers} workers", timings, baseline="Pillow pool")
     for drawings, peak in (memory or {}).items():
         print(
@@ -125,8 +126,9 @@ from fastsketch.sources import open_source
 
 if __name__ == "__main__":
     convert_dataset(open_source(Path(sys.argv[1])), Path(sys.argv[2]), ConvertConfig(size=64, format="dali"))
-    for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
-        print(resource.getrusage(who).ru_maxrss / 1024)
+    # Not ru_maxrss for this process itself: that begins with what the process that started it had.
+    status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+    print(int(status["VmHWM"].split()[0]) / 1024, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
 """
 
 

@@ -31,7 +31,7 @@ from fastsketch.config import ConvertConfig
 from fastsketch.decode import PAPER, DecodeError, decode
 from fastsketch.errors import ConfigError, DataError, FastSketchError
 from fastsketch.formats import metadata as dataset_json
-from fastsketch.formats.beton import import_ffcv
+from fastsketch.formats.beton import require_ffcv
 from fastsketch.formats.export import FORMATS, export
 from fastsketch.formats.metadata import DatasetMetadata, Skipped, SourceRecord, SplitRecord
 from fastsketch.formats.pack import PackWriter, count_ink_patches
@@ -128,7 +128,7 @@ def _formats(config: ConvertConfig) -> tuple[str, ...]:
     """The formats to write beside the pack; a missing library is told before the work, not after it."""
     formats = FORMATS if config.format == "all" else tuple(name for name in FORMATS if name == config.format)
     if "ffcv" in formats:
-        import_ffcv("types")
+        require_ffcv()
     return formats
 
 

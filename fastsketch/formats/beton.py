@@ -13,7 +13,8 @@ types are FFCV's own, and the file is, byte for byte, what its writer makes with
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,16 @@ BLOCK = 1 << 16
 """Samples whose records are in memory at a time."""
 
 
+def require_ffcv() -> None:
+    """Tell that FFCV is missing before any work is done for it; importing it takes seconds.
+
+    Raises:
+        BackendMissing: FFCV is not installed.
+    """
+    if sys.modules.get("ffcv", True) is None or importlib.util.find_spec("ffcv") is None:
+        raise _missing("no module named 'ffcv'")
+
+
 def import_ffcv(module: str) -> Any:
     """FFCV's submodule of that name.
 
@@ -46,11 +57,15 @@ def import_ffcv(module: str) -> Any:
         finally:
             torch.set_num_threads(threads)  # importing FFCV leaves the whole process with one
     except ImportError as error:
-        raise BackendMissing(
-            f"FFCV cannot be imported ({error})",
-            hint="pip install 'fastsketch[ffcv]'; it is built on the spot and needs pkg-config and the headers of "
-            "OpenCV and libjpeg-turbo (Debian, Ubuntu: apt install pkg-config libopencv-dev libturbojpeg0-dev)",
-        ) from error
+        raise _missing(str(error)) from error
+
+
+def _missing(reason: str) -> BackendMissing:
+    return BackendMissing(
+        f"FFCV cannot be imported ({reason})",
+        hint="pip install 'fastsketch[ffcv]'; it is built on the spot and needs pkg-config and the headers of OpenCV "
+        "and libjpeg-turbo (Debian, Ubuntu: apt install pkg-config libopencv-dev libturbojpeg0-dev)",
+    )
 
 
 def write_beton(path: Path, split: PackSplit) -> None:

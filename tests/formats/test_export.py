@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from packs import write_pack
 
 from fastsketch.config import ConvertConfig
 from fastsketch.convert import add_formats, convert_dataset
-from fastsketch.errors import ConfigError, DataError, FastSketchError
+from fastsketch.errors import BackendMissing, ConfigError, DataError, FastSketchError
 from fastsketch.formats import export as exporting
 from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.journal import exclusive
@@ -69,6 +70,15 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
     with exclusive(tmp_path / "data"), pytest.raises(FastSketchError, match="another process is writing"):
         add_formats(tmp_path / "data", ConvertConfig(format="dali"))
     add_formats(tmp_path / "data", ConvertConfig(format="dali"))
+
+
+def test_a_missing_library_is_told_before_the_work(
+    tmp_path: Path, shapes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ffcv", None)
+    with pytest.raises(BackendMissing, match="FFCV cannot be imported"):
+        convert_dataset(open_source(shapes), tmp_path / "data", ConvertConfig(size=32, workers=1, format="all"))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_no_data_set_is_refused(tmp_path: Path) -> None:
