@@ -9,7 +9,6 @@ from contextlib import contextmanager
 
 import typer
 from rich.console import Console
-from rich.logging import RichHandler
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -17,12 +16,19 @@ console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
 
 
+class _Notes(logging.Handler):
+    """What the library has to say (which loader it chose, where it continues), a line each."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        errors.print(record.getMessage(), style="dim", markup=False, soft_wrap=True)
+
+
 @contextmanager
 def error_boundary() -> Iterator[None]:
     """One clear line for what the user can mend, with the exit code that goes with it; a traceback for our own bugs."""
     from fastsketch.errors import FastSketchError
 
-    handler = RichHandler(console=errors, show_time=False, show_path=False, show_level=False, markup=False)
+    handler = _Notes()
     logger = logging.getLogger("fastsketch")
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
