@@ -22,7 +22,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from fastsketch.config import ConvertConfig
-from fastsketch.convert import CHUNK, convert_dataset
+from fastsketch.convert import convert_dataset
+from fastsketch.convert.conversion import CHUNK
 from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.formats.pack import PackSplit
 from fastsketch.sources import open_source

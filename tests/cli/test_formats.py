@@ -46,11 +46,11 @@ def test_formats_can_be_added_to_a_data_set(tmp_path: Path, run_fastsketch: Call
 def test_an_edited_file_is_found(tmp_path: Path, run_fastsketch: Call) -> None:
     write_pack(tmp_path / "data", {"train": 40})
     assert run_fastsketch("inspect", tmp_path / "data", "--verify").returncode == 0
-    labels = tmp_path / "data" / "train.labels.i64"
-    labels.write_bytes(labels.read_bytes()[:-1] + b"\x01")
+    ink = tmp_path / "data" / "train.ink.u16"
+    ink.write_bytes(ink.read_bytes()[:-1] + b"\x01")
     result = run_fastsketch("inspect", tmp_path / "data", "--verify")
     assert result.returncode == 1
-    assert "train.labels.i64 is not as it was written" in " ".join(result.stderr.split())
+    assert "train.ink.u16 is not as it was written" in " ".join(result.stderr.split())
 
 
 def test_usage_errors(tmp_path: Path, shapes: Path, run_fastsketch: Call) -> None:

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from fastsketch.png import read_gray_png
-from fastsketch.resample import PAPER as PAPER
-from fastsketch.resample import RESAMPLING as RESAMPLING
-from fastsketch.resample import resized
+from fastsketch.convert.png import read_gray_png
+from fastsketch.convert.resample import PAPER as PAPER
+from fastsketch.convert.resample import RESAMPLING as RESAMPLING
+from fastsketch.convert.resample import resized
 from fastsketch.sources.quickdraw import parse_drawing
 from fastsketch.sources.sample import Sample, StrokeSample
 from fastsketch.sources.strokes import fit_to_canvas, rasterise

@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 from conversion import CONFIG, SIZE, changed, content
 
-import fastsketch.convert
 from fastsketch.config import ConvertConfig
-from fastsketch.convert import convert_dataset
+from fastsketch.convert import conversion, convert_dataset
 from fastsketch.sources import open_source
 
 
@@ -33,8 +32,8 @@ def interrupt_after(samples: int) -> Callable[[int, float], None]:
 
 @pytest.fixture
 def journal_always(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fastsketch.convert, "JOURNAL_SECONDS", 0.0)
-    monkeypatch.setattr(fastsketch.convert, "CHUNK", 7)  # chunks that hold the end of one class and the next's start
+    monkeypatch.setattr(conversion, "JOURNAL_SECONDS", 0.0)
+    monkeypatch.setattr(conversion, "CHUNK", 7)  # chunks that hold the end of one class and the next's start
 
 
 @pytest.mark.usefixtures("journal_always")
@@ -131,7 +130,7 @@ def test_a_killed_process_continues_to_the_same_bytes(draw_shapes: Callable[...,
     process = subprocess.Popen(command)
     workers: list[int] = []
     try:
-        _feed(first, images[first], fastsketch.convert.JOURNAL_SECONDS + 0.5)
+        _feed(first, images[first], conversion.JOURNAL_SECONDS + 0.5)
         deadline = time.monotonic() + 60
         while not (tmp_path / "out.partial/journal.json").exists():
             assert process.poll() is None

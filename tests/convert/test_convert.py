@@ -14,7 +14,7 @@ import pytest
 from conversion import CONFIG, SIZE, changed, content
 
 from fastsketch.convert import convert_dataset
-from fastsketch.decode import decode
+from fastsketch.convert.decode import decode
 from fastsketch.errors import ConfigError, DataError, FastSketchError
 from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.formats.pack import PackSplit, PackWriter, count_ink_patches

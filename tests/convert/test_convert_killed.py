@@ -18,7 +18,7 @@ COMMAND = [sys.executable, "-m", "fastsketch", "convert"]
 
 RESTLESS = """
 import sys
-from fastsketch import convert
+from fastsketch.convert import conversion as convert
 from fastsketch_cli.app import main
 
 convert.JOURNAL_SECONDS = 0.05
@@ -124,7 +124,7 @@ def test_killed_while_it_publishes_it_continues(tmp_path: Path, sketches: Path, 
     script = f"""
 import os, signal
 from pathlib import Path
-from fastsketch import convert
+from fastsketch.convert import conversion as convert
 from fastsketch.config import ConvertConfig
 from fastsketch.sources import open_source
 
@@ -202,7 +202,7 @@ def test_files_that_changed_since_the_kill_start_it_over(tmp_path: Path, sketche
 
     script = f"""
 from pathlib import Path
-from fastsketch import convert
+from fastsketch.convert import conversion as convert
 from fastsketch.config import ConvertConfig
 from fastsketch.sources import open_source
 convert.JOURNAL_SECONDS = 0

@@ -1,0 +1,7 @@
+"""Conversion: raw sketches, decoded and resized once, to a data set in any of the formats."""
+
+from __future__ import annotations
+
+from fastsketch.convert.conversion import add_formats, convert_dataset
+
+__all__ = ["add_formats", "convert_dataset"]
