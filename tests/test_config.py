@@ -214,4 +214,4 @@ def test_the_saved_file_is_plain_yaml(tmp_path: Path) -> None:
     load_recipe("quick").save(tmp_path / "config.yaml")
     values = yaml.safe_load((tmp_path / "config.yaml").read_text(encoding="utf-8"))
     assert list(values) == list(Recipe.model_fields)
-    assert values["optimizer"]["lr"] == 1e-3
+    assert values["optimizer"]["lr"] == 2e-3
