@@ -70,9 +70,12 @@ class DataConfig(_Stage):
         eval_batch_size: Images a step in validation, where the last batch is kept.
         loader: `auto` puts a split on the device if it fits there easily (`resident`); else it takes the first of
             `ffcv`, `dali` and `pack` that is installed and that the data set has files for.
+        train_split: `train`, or `train+val` for a last run, as the report's: nothing is left to choose the best epoch
+            by, so that validation is left out and `best/` is `last/`.
     """
 
     path: Path | None = None
+    train_split: Literal["train", "train+val"] = "train"
     batch_size: Count = 32
     eval_batch_size: Count = 128
     loader: Literal["auto", "resident", "ffcv", "dali", "pack"] = "auto"
@@ -158,12 +161,16 @@ class ModelConfig(_Stage):
         weights: Local .safetensors or .pth file of tensors, in timm's keys for this model.
         pretrained: Fetch timm's pretrained weights from the hub: the only thing that uses the network.
         dropout: Dropout before the classifier head.
+        drop_path: Stochastic depth (Huang et al., 2016): probability with which the deepest block is skipped.
+        head_hidden: Sizes of hidden layers between the backbone and the classifier; none is timm's own linear head.
     """
 
     name: str = "vit_small"
     weights: Path | None = None
     pretrained: bool = False
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    head_hidden: tuple[Count, ...] = ()
 
 
 class OptimizerConfig(_Stage):
@@ -174,24 +181,31 @@ class OptimizerConfig(_Stage):
         lr: Peak learning rate.
         momentum: For those optimizers that have one.
         weight_decay: Not applied to biases and normalisation layers.
+        layer_decay: Factor of the learning rate from each layer to the one before it (Clark et al., 2020); 1 is off.
     """
 
     name: str = "momentum"
     lr: Positive = 5e-3
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.5
     weight_decay: NotNegative = 0.0
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
 
 
 class ScheduleConfig(_Stage):
-    """The learning rate over the steps of training: a cosine from `optimizer.lr` down to `min_lr`.
+    """The learning rate over the steps of training.
 
     Attributes:
+        name: `cosine` falls from `optimizer.lr` to `min_lr` (Loshchilov and Hutter, 2017); `exponential` is multiplied
+            by `decay_rate` from epoch to epoch, evenly over the steps; `constant` stays.
         warmup_epochs: Epochs of linear warm-up from `warmup_lr` before it.
+        decay_rate: Of `exponential`.
     """
 
+    name: Literal["cosine", "exponential", "constant"] = "cosine"
     warmup_epochs: NotNegative = 0.0
     warmup_lr: NotNegative = 0.0
     min_lr: NotNegative = 0.0
+    decay_rate: Annotated[float, Field(gt=0, le=1)] = 0.9
 
 
 class TrainingConfig(_Stage):
@@ -202,12 +216,52 @@ class TrainingConfig(_Stage):
         seed: Decides initial weights, data order, augmentation and dropout.
         label_smoothing: Share of the target spread over all classes.
         device: `auto` takes a GPU if there is one.
+        precision: `auto` is bfloat16 on GPUs of compute capability 8.0 and above, float16 with a scaled loss below
+            (T4), float32 elsewhere.
+        compile: `off`, or how Inductor compiles the step: `default`, `reduce-overhead` (with CUDA graphs), or
+            `cudagraphs`, which needs no Triton. `auto` is what `fastsketch tune` found best on this device; without
+            it, `default` on a GPU and `off` elsewhere. What fails, or departs from eager, falls back to eager.
+        channels_last: Convolutions' memory order; `auto` is true for CNNs.
+        micro_batch: Images that pass through the model at once; the gradients of a batch are accumulated over its
+            micro-batches. None is the whole batch; it halves by itself if memory does not suffice.
+        clip_norm: Largest norm of the gradient; a longer one is shortened to it. None is off.
+        freeze_epochs: For so many epochs only the classifier head is trained.
+        ema: Decay of the exponential moving average of the weights, a step; it is what is validated, saved and
+            evaluated then. 0 is off.
+        patience: Stop when validation top-1 has not improved for so many epochs. None is off.
+        max_minutes: Stop in time, with everything saved, to be resumed later. None is off.
+        save_minutes: How often `resume.pt` is written between epochs.
+        image_sizes: Progressive resizing: sides in pixels, in turn over equal parts of the epochs, at which the
+            images are augmented and trained on; none is the data set's own. Validation has the last of them.
+        trackers: Where the metrics go besides JSON lines and CSV.
     """
 
     epochs: Count = 30
     seed: Annotated[int, Field(ge=0)] = 0
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     device: str = "auto"
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    compile: Literal["auto", "off", "default", "reduce-overhead", "cudagraphs"] = "auto"
+    channels_last: Literal["auto"] | bool = "auto"
+    micro_batch: Count | None = None
+    clip_norm: Positive | None = None
+    freeze_epochs: Annotated[int, Field(ge=0)] = 0
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    patience: Count | None = None
+    max_minutes: Positive | None = None
+    save_minutes: NotNegative = 5.0
+    image_sizes: tuple[Annotated[int, Field(ge=8, le=4096)], ...] = ()
+    trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
+
+
+class EvaluationConfig(_Stage):
+    """Validation and `evaluate`.
+
+    Attributes:
+        flip: Average the class probabilities of each image and its mirror image: twice the time.
+    """
+
+    flip: bool = False
 
 
 class Recipe(_Stage):
@@ -224,6 +278,7 @@ class Recipe(_Stage):
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
 
     @model_validator(mode="after")
     def _partners(self) -> Recipe:
