@@ -221,7 +221,7 @@ class TrainingConfig(_Stage):
         compile: `off`, or how Inductor compiles the step: `default`, `reduce-overhead` (with CUDA graphs), or
             `cudagraphs`, which needs no Triton. `auto` is what `fastsketch tune` found best on this device; without
             it, `default` on a GPU and `off` elsewhere. What fails, or departs from eager, falls back to eager.
-        channels_last: Convolutions' memory order; `auto` is true for CNNs.
+        channels_last: Convolutions' memory order: pixel by pixel rather than channel by channel.
         micro_batch: Images that pass through the model at once; the gradients of a batch are accumulated over its
             micro-batches. None is the whole batch; it halves by itself if memory does not suffice.
         clip_norm: Largest norm of the gradient; a longer one is shortened to it. None is off.
@@ -242,7 +242,7 @@ class TrainingConfig(_Stage):
     device: str = "auto"
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     compile: Literal["auto", "off", "default", "reduce-overhead", "cudagraphs"] = "auto"
-    channels_last: Literal["auto"] | bool = "auto"
+    channels_last: bool = True
     micro_batch: Count | None = None
     clip_norm: Positive | None = None
     freeze_epochs: Annotated[int, Field(ge=0)] = 0

@@ -21,6 +21,7 @@ from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.loaders import Sampling, open_loader
 from fastsketch.models.zoo import place
 from fastsketch.training.checkpoint import load_model
+from fastsketch.training.precision import resolve_precision
 from fastsketch.training.run import Run
 from fastsketch.training.validation import Scores, accuracy_metrics, validate
 
@@ -79,6 +80,7 @@ def evaluate_run(
         SketchAugment(recipe.augment, spec.size, spec.mean, spec.std),
         loader,
         metrics.to(target),
+        precision=resolve_precision(recipe.training.precision, target),
     )
     confusion: npt.NDArray[np.int64] = metrics.compute()["confusion"].cpu().numpy()
     classes = class_scores(confusion, dataset.classes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 import os
 import pickle
 import tempfile
@@ -19,6 +20,11 @@ from torch import nn
 
 from fastsketch import atomic
 from fastsketch.errors import DataError
+
+log = logging.getLogger(__name__)
+
+RESUME_VERSION = 1
+"""Raised whenever an older `resume.pt` could not be continued."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,19 +79,45 @@ def load_model(folder: Path) -> tuple[nn.Module, InputSpec]:
 
 
 def save_resume(path: Path, state: dict[str, Any]) -> None:
-    """Write what the next epoch needs, atomically."""
+    """Write what the next step needs, atomically; what was there before is kept as `previous_resume(path)`."""
     with atomic.replacing(path) as temporary:
-        torch.save(state, temporary)
+        torch.save({"format_version": RESUME_VERSION, **state}, temporary)
+        if path.is_file():
+            os.replace(path, previous_resume(path))
 
 
-def load_resume(path: Path, device: torch.device) -> dict[str, Any]:
-    """Read what `save_resume` wrote; only tensors and plain values are ever unpickled.
+def previous_resume(path: Path) -> Path:
+    """Where `save_resume` keeps the state before the last."""
+    return path.with_name(f"{path.stem}.previous{path.suffix}")
+
+
+def load_resume(path: Path, device: torch.device) -> dict[str, Any] | None:
+    """Read what `save_resume` wrote last, or, where that is damaged, before; None if a run had saved nothing yet.
+
+    Only tensors and plain values are ever unpickled.
 
     Raises:
-        DataError: The file is missing or damaged.
+        DataError: There is nothing that can be read, or it was written by a newer fastsketch.
     """
-    try:
-        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
-        raise DataError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
-    return state
+    paths = [each for each in (path, previous_resume(path)) if each.is_file()]
+    damage: Exception | None = None
+    for each in paths:
+        try:
+            state: dict[str, Any] = torch.load(each, map_location=device, weights_only=True)
+            version = state.pop("format_version")
+        except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, KeyError, ValueError) as error:
+            damage = error
+            log.warning("%s is damaged (%s)", each, (str(error) or type(error).__name__).splitlines()[0])
+            continue
+        if version != RESUME_VERSION:
+            raise DataError(
+                f"{each} has version {version}, this fastsketch reads version {RESUME_VERSION}",
+                hint="continue the run with the fastsketch that wrote it",
+            )
+        return state
+    if damage is None:
+        return None
+    raise DataError(
+        f"{path} cannot be read, nor what was saved before it",
+        hint=f"the weights in {path.parent / 'last'} are those of the last whole epoch: train from them with --weights",
+    ) from damage

@@ -29,9 +29,9 @@ class EpochRecord:
     epoch: int
     lr: float
     train_loss: float
-    val_loss: float
-    val_top1: float
-    val_top5: float
+    val_loss: float | None
+    val_top1: float | None
+    val_top5: float | None
     seconds: float
     images_per_second: float
 
