@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 
 from .console import console, error_boundary, leads, progress_bar
+from .tune import tune_and_report
 
 if TYPE_CHECKING:
     from fastsketch.config import Recipe
@@ -29,6 +30,7 @@ def command(
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps, ...")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Any other key: optimizer.lr=3e-4")] = None,
     max_minutes: Annotated[float | None, typer.Option(help="Stop in time, saved, to be resumed later.")] = None,
+    tune: Annotated[bool, typer.Option("--tune", help="First find the fastest way on this device.")] = False,
     resume: Annotated[
         Path | None, typer.Option(help="Continue this run directory; DATA, --epochs and the like may change.")
     ] = None,
@@ -56,6 +58,8 @@ def command(
         )
         if resolved.data.path is None:
             raise ConfigError("no data set given", hint="fastsketch train DATA, where DATA is a converted data set")
+        if tune:
+            tune_and_report(resolved)
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
         named = resume or out
         run = Run(named or Path("runs", f"{resolved.data.path.resolve().name}-{resolved.model.name}-{stamp}"))

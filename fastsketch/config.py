@@ -218,12 +218,14 @@ class TrainingConfig(_Stage):
         device: `auto` takes a GPU if there is one.
         precision: `auto` is bfloat16 on GPUs of compute capability 8.0 and above, float16 with a scaled loss below
             (T4), float32 elsewhere.
-        compile: `off`, or how Inductor compiles the step: `default`, `reduce-overhead` (with CUDA graphs), or
+        compile: `eager`, or how Inductor compiles the step: `default`, `reduce-overhead` (with CUDA graphs), or
             `cudagraphs`, which needs no Triton. `auto` is what `fastsketch tune` found best on this device; without
-            it, `default` on a GPU and `off` elsewhere. What fails, or departs from eager, falls back to eager.
-        channels_last: Convolutions' memory order: pixel by pixel rather than channel by channel.
+            it, `default` on a GPU and `eager` elsewhere. What fails, or departs from eager, falls back to eager.
+        channels_last: Convolutions' memory order: pixel by pixel rather than channel by channel. `auto` is what
+            `fastsketch tune` found best; without it, true.
         micro_batch: Images that pass through the model at once; the gradients of a batch are accumulated over its
-            micro-batches. None is the whole batch; it halves by itself if memory does not suffice.
+            micro-batches. None is what `fastsketch tune` found best, else the whole batch; it halves by itself if
+            memory does not suffice.
         clip_norm: Largest norm of the gradient; a longer one is shortened to it. None is off.
         freeze_epochs: For so many epochs only the classifier head is trained.
         ema: Decay of the exponential moving average of the weights, a step; it is what is validated, saved and
@@ -241,8 +243,8 @@ class TrainingConfig(_Stage):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     device: str = "auto"
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    compile: Literal["auto", "off", "default", "reduce-overhead", "cudagraphs"] = "auto"
-    channels_last: bool = True
+    compile: Literal["auto", "eager", "default", "reduce-overhead", "cudagraphs"] = "auto"
+    channels_last: Literal["auto"] | bool = "auto"
     micro_batch: Count | None = None
     clip_norm: Positive | None = None
     freeze_epochs: Annotated[int, Field(ge=0)] = 0

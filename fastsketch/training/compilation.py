@@ -35,13 +35,6 @@ rounds at other places in fused kernels."""
 _CallableT = TypeVar("_CallableT", bound=Callable[..., object])
 
 
-def resolve_compile(mode: str, device: torch.device) -> str:
-    """`auto` as a mode of compiling, or `off`."""
-    if mode == "auto":
-        return "default" if device.type == "cuda" else "off"
-    return mode
-
-
 def trial_batch(batch_size: int, size: int, classes: int, device: torch.device) -> Batch:
     """Random strokes on paper, uint8 [B, 1, size, size], with random labels; the same every time."""
     generator = torch.Generator().manual_seed(0)
@@ -101,7 +94,7 @@ def compile_step(step: TrainStep, augment: SketchAugment, batch: Batch, draws: D
         ours, seconds = _trials(step, batch, draws)
         reason = difference(eager, ours)
     except Exception as error:  # Dynamo, Inductor, Triton and the C++ compiler raise whatever they like
-        reason = f"it failed ({type(error).__name__}: {(str(error).strip() or '-').splitlines()[0]})"
+        reason = f"it failed ({first_line(error)})"
     else:
         times = f"{1e3 * seconds:.1f} ms a step, eager {1e3 * eager_seconds:.1f} ms"
         if reason is None and seconds > eager_seconds:
@@ -133,6 +126,11 @@ def difference(eager: Sequence[Probe], ours: Sequence[Probe]) -> str | None:
             if not min(expected) - margin <= value <= max(expected) + margin:
                 return f"its {name.replace('_', ' ')} is {value:.4g}, in eager mode {statistics.median(expected):.4g}"
     return None
+
+
+def first_line(error: Exception) -> str:
+    """What a compiler's error says, without the pages after it."""
+    return f"{type(error).__name__}: {(str(error).strip() or 'no reason given').splitlines()[0]}"
 
 
 def _trials(step: TrainStep, batch: Batch, draws: Draws) -> tuple[list[Probe], float]:

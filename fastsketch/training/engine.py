@@ -22,13 +22,7 @@ from fastsketch.loaders.base import derived_seed
 from fastsketch.models.zoo import create_model, place, pretrained_normalization
 from fastsketch.training.checkpoint import InputSpec, load_resume, save_model, save_resume
 from fastsketch.training.clock import Clock
-from fastsketch.training.compilation import (
-    compile_step,
-    fit_in_memory,
-    largest_divisor,
-    resolve_compile,
-    trial_batch,
-)
+from fastsketch.training.compilation import compile_step, fit_in_memory, largest_divisor, trial_batch
 from fastsketch.training.distributed import World
 from fastsketch.training.optim import create_optimizer, create_schedule
 from fastsketch.training.precision import resolve_precision
@@ -36,6 +30,7 @@ from fastsketch.training.run import Run
 from fastsketch.training.state import TrainState
 from fastsketch.training.step import TrainStep
 from fastsketch.training.tracking import EpochRecord, Tracker
+from fastsketch.training.tuning import Setting, tuned
 from fastsketch.training.validation import accuracy_metrics, validate
 
 log = logging.getLogger(__name__)
@@ -101,7 +96,8 @@ def _fit(
     # ----------------------------------------------------------------------------------------------------- model
     torch.manual_seed(config.seed)
     model = create_model(recipe.model, num_classes=len(dataset.classes), size=dataset.size)
-    model = place(model, device, config.channels_last)
+    setting = tuned(recipe, dataset.size, device)
+    model = place(model, device, setting.channels_last)
     spec = _input_spec(recipe.augment, dataset, model)
     augment = create_augment(recipe.augment, spec.size, spec.mean, spec.std).to(device)
     metrics = accuracy_metrics(len(dataset.classes)).to(device)
@@ -160,7 +156,7 @@ def _fit(
     with clock.listening():
         while state.epoch < config.epochs and not _out_of_patience(state, config.patience):
             if stage != (stage := Stage.of(recipe, state.epoch, spec.size)):
-                step = _make_step(stage, state, augment, recipe, precision, dataset, world)
+                step = _make_step(stage, state, augment, recipe, setting, precision, dataset, world)
             model.train()
             augment.train()
             started = perf_counter() - state.seconds
@@ -241,12 +237,13 @@ def _make_step(
     state: TrainState,
     augment: SketchAugment,
     recipe: Recipe,
+    setting: Setting,
     precision: torch.dtype,
     dataset: DatasetMetadata,
     world: World,
 ) -> TrainStep:
     """A step for a stage, brought into shape on this device."""
-    config, share = recipe.training, world.share(recipe.data.batch_size)
+    share = world.share(recipe.data.batch_size)
     device = state.loss_sum.device
     state.model.train()
     augment.train()
@@ -256,17 +253,16 @@ def _make_step(
         state.optimizer,
         state.scaler,
         precision=precision,
-        micro_batch=largest_divisor(share, config.micro_batch or share),
-        config=config,
+        micro_batch=largest_divisor(share, min(share, setting.micro_batch)),
+        config=recipe.training,
     )
-    mode = resolve_compile(config.compile, device)
-    if device.type == "cuda" or mode != "off":
+    if device.type == "cuda" or setting.compile != "eager":
         batch = trial_batch(share, dataset.size, len(dataset.classes), device)
         draws = augment.draw(share, torch.Generator(device).manual_seed(0))
         if device.type == "cuda":
             fit_in_memory(step, batch, draws)
-        if mode != "off":
-            compile_step(step, augment, batch, draws, mode, world)
+        if setting.compile != "eager":
+            compile_step(step, augment, batch, draws, setting.compile, world)
     return step
 
 
