@@ -102,7 +102,9 @@ def train_and_report(recipe: Recipe, run: Run, *, resume: bool = False) -> list[
 
 def _best(records: list[EpochRecord]) -> str:
     """What the run reached."""
-    top1, epoch = max(((record.val_top1 or -1, record.epoch) for record in records), key=lambda best: best[0])
-    if top1 < 0:
+    from fastsketch.training.tracking import best_record
+
+    best = best_record(records)
+    if best is None:
         return f"{len(records)} epochs, without validation"
-    return f"best val top-1 {top1:.2%} in epoch {epoch}"
+    return f"best val top-1 {best.val_top1:.2%} in epoch {best.epoch}"

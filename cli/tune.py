@@ -40,14 +40,13 @@ def tune_and_report(recipe: Recipe) -> None:
     console.print("ms a step  images/s  memory   setting", style="dim")
 
     def on_trial(trial: Trial) -> None:
-        if trial.seconds is None:
-            console.print(f"{'-':>9}  {'-':>8}  {'-':>6}   {trial.setting}: {trial.problem}", markup=False, soft_wrap=True)
-            return
         memory = "-" if trial.memory is None else f"{trial.memory / 2**30:.1f} G"
-        console.print(
-            f"{1e3 * trial.seconds:9.1f}  {recipe.data.batch_size / trial.seconds:8,.0f}  {memory:>6}   {trial.setting}",
-            soft_wrap=True,
-        )
+        if trial.seconds is None:
+            figures = f"{'-':>9}  {'-':>8}  {'-':>6}   {trial.setting}: {trial.problem}"
+        else:
+            speed = recipe.data.batch_size / trial.seconds
+            figures = f"{1e3 * trial.seconds:9.1f}  {speed:8,.0f}  {memory:>6}   {trial.setting}"
+        console.print(figures, markup=False, soft_wrap=True)
 
     best = tune(recipe, size=dataset.size, classes=len(dataset.classes), on_trial=on_trial)
     console.print(f"[bold]best[/]: {best.setting}; `train` uses it where the recipe says auto", soft_wrap=True)

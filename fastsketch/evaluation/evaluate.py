@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -96,8 +94,5 @@ def evaluate_run(
 
 def _write_table(path: Path, classes: list[ClassScores]) -> None:
     """A row a class, the worst recognised first."""
-    table = io.StringIO()
-    writer = csv.DictWriter(table, [field.name for field in fields(ClassScores)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(each) for each in sorted(classes, key=lambda each: (each.accuracy, each.name)))
-    atomic.write_text(path, table.getvalue())
+    ordered = sorted(classes, key=lambda each: (each.accuracy, each.name))
+    atomic.write_csv(path, [field.name for field in fields(ClassScores)], (asdict(each) for each in ordered))

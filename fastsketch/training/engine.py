@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from time import perf_counter
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from timm.utils import ModelEmaV3
 from torch import nn
 
 from fastsketch.augment import SketchAugment, create_augment
-from fastsketch.config import AugmentConfig, Recipe
+from fastsketch.config import Recipe
 from fastsketch.device import resolve_device
 from fastsketch.errors import ConfigError, FastSketchError
 from fastsketch.formats.metadata import DatasetMetadata
@@ -26,7 +27,9 @@ from fastsketch.training.compilation import compile_step, fit_in_memory, largest
 from fastsketch.training.distributed import World
 from fastsketch.training.optim import create_optimizer, create_schedule
 from fastsketch.training.precision import resolve_precision
+from fastsketch.training.record import write_record
 from fastsketch.training.run import Run
+from fastsketch.training.services import Service, check_services, open_services
 from fastsketch.training.state import TrainState
 from fastsketch.training.step import TrainStep
 from fastsketch.training.tracking import EpochRecord, Tracker
@@ -88,6 +91,7 @@ def _fit(
     on_epoch: OnEpoch | None,
 ) -> list[EpochRecord]:
     # ------------------------------------------------------------------------------------------------------ data
+    check_services(recipe.training.trackers)
     config, folder = recipe.training, recipe.data.path
     if folder is None:
         raise ConfigError("no data set given", hint="set data.path")
@@ -98,7 +102,7 @@ def _fit(
     model = create_model(recipe.model, num_classes=len(dataset.classes), size=dataset.size)
     setting = tuned(recipe, dataset.size, device)
     model = place(model, device, setting.channels_last)
-    spec = _input_spec(recipe.augment, dataset, model)
+    spec = _input_spec(recipe, dataset, model)
     augment = create_augment(recipe.augment, spec.size, spec.mean, spec.std).to(device)
     metrics = accuracy_metrics(len(dataset.classes)).to(device)
 
@@ -113,7 +117,7 @@ def _fit(
     )
     train_loader = open_loader(folder, dataset, recipe.data.train_split, train, device, name=recipe.data.loader)
     if not len(train_loader):
-        images = dataset.split("train").samples
+        images = dataset.split(recipe.data.train_split).samples
         raise ConfigError(f"a batch of {recipe.data.batch_size} is more than the {images} training images")
     val_loader = None
     if recipe.data.train_split == "train":
@@ -139,9 +143,16 @@ def _fit(
         if (saved := load_resume(run.resume, device)) is not None:
             state.load_state_dict(saved)
             log.info("continuing in epoch %d after step %d", state.epoch + 1, state.steps)
+    services: Sequence[Service] = ()
     if world.leads:
-        run.create(recipe, dataset) if not resume else recipe.save(run.config)
-    tracker = Tracker(run.metrics, state.epoch)
+        if resume:
+            recipe.save(run.config)
+        else:
+            run.create(recipe, dataset)
+        resolved = {"device": str(device), "precision": str(precision), "processes": world.size, **asdict(setting)}
+        write_record(run.record, dataset, **resolved)
+        services = open_services(recipe, run.root)
+    tracker = Tracker(run.metrics, state.epoch, services)
     clock = Clock(config.max_minutes, config.save_minutes, world, device)
 
     def save() -> None:
@@ -153,7 +164,7 @@ def _fit(
 
     # ----------------------------------------------------------------------------------------------------- epochs
     stage: Stage | None = None
-    with clock.listening():
+    with clock.listening(), tracker:
         while state.epoch < config.epochs and not _out_of_patience(state, config.patience):
             if stage != (stage := Stage.of(recipe, state.epoch, spec.size)):
                 step = _make_step(stage, state, augment, recipe, setting, precision, dataset, world)
@@ -190,6 +201,7 @@ def _fit(
                 clock.validation_seconds = perf_counter() - started - trained
             record = EpochRecord(
                 epoch=state.epoch + 1,
+                step=(state.epoch + 1) * steps,
                 lr=state.optimizer.param_groups[0]["lr"],
                 train_loss=train_loss,
                 val_loss=scores and scores.loss,
@@ -285,13 +297,13 @@ def _out_of_patience(state: TrainState, patience: int | None) -> bool:
     return patience is not None and state.best_epoch > 0 and state.epoch - state.best_epoch >= patience
 
 
-def _input_spec(config: AugmentConfig, dataset: DatasetMetadata, model: nn.Module) -> InputSpec:
+def _input_spec(recipe: Recipe, dataset: DatasetMetadata, model: nn.Module) -> InputSpec:
     """The normalisation that the recipe asks for."""
-    match config.normalize:
+    match recipe.augment.normalize:
         case "unit":
             mean, std = 0.0, 1.0
         case "standard":
-            train = dataset.split("train")
+            train = dataset.split(recipe.data.train_split)
             mean, std = train.pixel_mean, train.pixel_std
         case "pretrained":
             mean, std = pretrained_normalization(model)

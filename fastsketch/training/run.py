@@ -31,15 +31,17 @@ class Run:
     |--------------------------------|----------------------------------------------------------------------|
     | `config.yaml`                  | the resolved recipe: `--recipe RUN/config.yaml` repeats the run      |
     | `dataset.json`                 | a copy of the data set's metadata, with the class names              |
+    | `run.json`                     | command, versions, hardware and data of every session                |
     | `metrics.jsonl`, `metrics.csv` | one record an epoch                                                  |
     | `last/`, `best/`               | weights and configuration that plain timm opens as `local-dir:`      |
-    | `resume.pt`                    | what the next epoch needs                                            |
+    | `resume.pt`                    | what the next step needs                                             |
     | `evaluation/`, `plots/`        | tables and pictures                                                  |
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.config = root / "config.yaml"
+        self.record = root / "run.json"
         self.metrics = root / "metrics.jsonl"
         self.last = root / "last"
         self.best = root / "best"
@@ -89,7 +91,7 @@ class Run:
         before = self.dataset()
         if not self.holds(dataset):
             raise ConfigError(f"{recipe.data.path} has other classes than the data set that {self.root} was trained on")
-        if _images(before) != _images(dataset):
+        if before.checksum() != dataset.checksum():
             raise ConfigError(
                 f"{recipe.data.path} has other images than the data set that {self.root} was trained on",
                 hint="start a new run, from this one's weights with --weights",
@@ -107,11 +109,6 @@ class Run:
     def holds(self, dataset: DatasetMetadata) -> bool:
         """Whether `dataset` has the classes, in the order, that the run was trained on."""
         return self.dataset().classes == dataset.classes
-
-
-def _images(dataset: DatasetMetadata) -> dict[str, str]:
-    """The checksum of each split's images."""
-    return {name: split.files["images"].sha256 for name, split in dataset.splits.items()}
 
 
 def _settings(recipe: Recipe) -> dict[str, object]:
