@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
@@ -33,21 +34,27 @@ def accuracy_metrics(num_classes: int) -> MetricCollection:
 
 
 @torch.inference_mode()
-def validate(model: nn.Module, prepare: SketchAugment, loader: Loader, metrics: MetricCollection) -> Scores:
+def validate(
+    model: nn.Module, prepare: SketchAugment, loader: Loader, metrics: MetricCollection, *, flip: bool = False
+) -> Scores:
     """Run `model` over one epoch of `loader`, the ragged last batch included; the host reads once, at the end.
 
     Args:
         model: Left in evaluation mode.
-        prepare: Left in evaluation mode, where it only normalises.
+        prepare: Left in evaluation mode, where it only shrinks to its size and normalises.
         loader: The split.
         metrics: Reset and updated with logits and labels; must contain `accuracy_metrics`, on the loader's device.
+        flip: Score the mean of the class probabilities of each image and its mirror image.
     """
     model.eval()
     prepare.eval()
     metrics.reset()
     losses = []
     for batch in loader.epoch():
-        logits = model(prepare(batch.images)).float()
+        images = prepare(batch.images)
+        logits = model(images).float()
+        if flip:
+            logits = mean_probabilities(logits, model(images.flip(-1)).float())
         losses.append(F.cross_entropy(logits, batch.labels, reduction="sum"))
         metrics.update(logits, batch.labels)
     values = metrics.compute()
@@ -56,3 +63,8 @@ def validate(model: nn.Module, prepare: SketchAugment, loader: Loader, metrics: 
         top1=float(values["top1"]),
         top5=float(values["top5"]),
     )
+
+
+def mean_probabilities(first: Tensor, second: Tensor) -> Tensor:
+    """Logits of the mean of two predictions' class probabilities, float32 [B, C]: its logarithm."""
+    return torch.logaddexp(first.log_softmax(dim=1), second.log_softmax(dim=1)) - math.log(2)
