@@ -68,8 +68,8 @@ def evaluate_run(
         raise ConfigError(f"{data} has other classes than the data set that {run.root} was trained on")
     target = resolve_device(device)
     model, spec = load_model(run.root / checkpoint)
-    if spec.size != dataset.size:
-        raise ConfigError(f"{run.root} was trained on {spec.size} px images, {data} has {dataset.size} px")
+    if run.dataset().size != dataset.size:
+        raise ConfigError(f"{run.root} was trained on {run.dataset().size} px images, {data} has {dataset.size} px")
     loader = open_loader(data, dataset, split, Sampling(recipe.data.eval_batch_size), target)
     metrics = accuracy_metrics(len(dataset.classes))
     metrics.add_metrics({"confusion": MulticlassConfusionMatrix(len(dataset.classes), validate_args=False)})
@@ -79,6 +79,7 @@ def evaluate_run(
         loader,
         metrics.to(target),
         precision=resolve_precision(recipe.training.precision, target),
+        flip=recipe.evaluation.flip,
     )
     confusion: npt.NDArray[np.int64] = metrics.compute()["confusion"].cpu().numpy()
     classes = class_scores(confusion, dataset.classes)

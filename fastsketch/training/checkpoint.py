@@ -15,11 +15,13 @@ from typing import Any
 import timm
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load_file
 from timm.models import save_for_hf
 from torch import nn
 
 from fastsketch import atomic
 from fastsketch.errors import DataError
+from fastsketch.models.head import add_hidden_layers, hidden_sizes
 
 log = logging.getLogger(__name__)
 
@@ -39,16 +41,18 @@ class InputSpec:
 def save_model(model: nn.Module, folder: Path, spec: InputSpec, class_names: list[str]) -> None:
     """Write `model.safetensors` and timm's `config.json` (with label names and preprocessing) into `folder`.
 
-    `timm.create_model("local-dir:FOLDER", pretrained=True)` opens it. Each file is replaced atomically; that they
-    are two does not matter, because a run writes the same configuration every time.
+    `timm.create_model("local-dir:FOLDER", pretrained=True)` opens it; of a model with hidden layers in its head,
+    which `load_model` opens, plain timm can open the backbone alone, with `num_classes=0`. Each file is replaced
+    atomically; that they are two does not matter, because a run writes the same configuration every time.
     """
     # safetensors takes no channels-last tensors, and timm saves a model's own: give it a copy.
     model = copy.deepcopy(model).to("cpu").to(memory_format=torch.contiguous_format)
+    hidden = hidden_sizes(model)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as temporary:
         save_for_hf(
             model,
             temporary,
-            model_config={"label_names": class_names},
+            model_config={"label_names": class_names, **({"head_hidden": hidden} if hidden else {})},
             data_config={
                 "input_size": (1, spec.size, spec.size),
                 "mean": (spec.mean,),
@@ -71,9 +75,14 @@ def load_model(folder: Path) -> tuple[nn.Module, InputSpec]:
         DataError: A file is missing or damaged.
     """
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))["pretrained_cfg"]
+        saved = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = saved["pretrained_cfg"]
         spec = InputSpec(size=config["input_size"][-1], mean=config["mean"][0], std=config["std"][0])
-        return timm.create_model(f"local-dir:{folder}", pretrained=True), spec
+        model = timm.create_model(f"local-dir:{folder}")
+        if saved.get("head_hidden"):
+            add_hidden_layers(model, saved["head_hidden"])
+        model.load_state_dict(load_file(folder / "model.safetensors"))
+        return model, spec
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise DataError(f"{folder} holds no usable model: {str(error).splitlines()[0]}") from error
 

@@ -20,7 +20,8 @@ from fastsketch.errors import ConfigError, FastSketchError
 from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.loaders import Sampling, open_loader
 from fastsketch.loaders.base import derived_seed
-from fastsketch.models.zoo import create_model, place, pretrained_normalization
+from fastsketch.models import create_model, freeze_backbone
+from fastsketch.models.zoo import place, pretrained_normalization
 from fastsketch.training.checkpoint import InputSpec, load_resume, save_model, save_resume
 from fastsketch.training.clock import Clock
 from fastsketch.training.compilation import compile_step, fit_in_memory, largest_divisor, trial_batch
@@ -30,6 +31,7 @@ from fastsketch.training.precision import resolve_precision
 from fastsketch.training.record import write_record
 from fastsketch.training.run import Run
 from fastsketch.training.services import Service, check_services, open_services
+from fastsketch.training.sizes import final_size, image_size_at
 from fastsketch.training.state import TrainState
 from fastsketch.training.step import TrainStep
 from fastsketch.training.tracking import EpochRecord, Tracker
@@ -99,12 +101,13 @@ def _fit(
 
     # ----------------------------------------------------------------------------------------------------- model
     torch.manual_seed(config.seed)
-    model = create_model(recipe.model, num_classes=len(dataset.classes), size=dataset.size)
-    setting = tuned(recipe, dataset.size, device)
+    size, classes = final_size(config.image_sizes, dataset.size), len(dataset.classes)
+    model = create_model(recipe.model, num_classes=classes, size=size, train_sizes=config.image_sizes)
+    setting = tuned(recipe, size, device)
     model = place(model, device, setting.channels_last)
-    spec = _input_spec(recipe, dataset, model)
+    spec = _input_spec(recipe, dataset, model, size)
     augment = create_augment(recipe.augment, spec.size, spec.mean, spec.std).to(device)
-    metrics = accuracy_metrics(len(dataset.classes)).to(device)
+    metrics = accuracy_metrics(classes).to(device)
 
     # --------------------------------------------------------------------------------------------------- loaders
     train = Sampling(
@@ -166,10 +169,10 @@ def _fit(
     stage: Stage | None = None
     with clock.listening(), tracker:
         while state.epoch < config.epochs and not _out_of_patience(state, config.patience):
-            if stage != (stage := Stage.of(recipe, state.epoch, spec.size)):
-                step = _make_step(stage, state, augment, recipe, setting, precision, dataset, world)
-            model.train()
-            augment.train()
+            if stage != (stage := Stage.of(recipe, state.epoch, dataset.size)):
+                stage.enter(model, augment)
+                step = _make_step(state, augment, recipe, setting, precision, dataset, world)
+            stage.enter(model, augment)
             started = perf_counter() - state.seconds
             for batch in train_loader.epoch(state.epoch, skip=state.steps):
                 number = state.epoch * steps + state.steps
@@ -197,12 +200,21 @@ def _fit(
             state.seconds = trained = perf_counter() - started
             scores = None
             if val_loader is not None:
-                scores = validate(state.shown, augment, val_loader, metrics, precision=precision, world=world)
+                augment.size = spec.size
+                scores = validate(
+                    state.shown,
+                    augment,
+                    val_loader,
+                    metrics,
+                    flip=recipe.evaluation.flip,
+                    precision=precision,
+                    world=world,
+                )
                 clock.validation_seconds = perf_counter() - started - trained
             record = EpochRecord(
                 epoch=state.epoch + 1,
                 step=(state.epoch + 1) * steps,
-                lr=state.optimizer.param_groups[0]["lr"],
+                lr=max(group["lr"] for group in state.optimizer.param_groups),
                 train_loss=train_loss,
                 val_loss=scores and scores.loss,
                 val_top1=scores and scores.top1,
@@ -241,11 +253,17 @@ class Stage(NamedTuple):
     def of(cls, recipe: Recipe, epoch: int, size: int) -> Stage:
         """The stage of an epoch, counted from 0, on a data set of images of `size`."""
         config = recipe.training
-        return cls(epoch < config.freeze_epochs, size)
+        return cls(epoch < config.freeze_epochs, image_size_at(epoch, config.epochs, config.image_sizes, size))
+
+    def enter(self, model: nn.Module, augment: SketchAugment) -> None:
+        """Bring both into training mode, in this stage."""
+        model.train()
+        freeze_backbone(model, self.frozen)
+        augment.train()
+        augment.size = self.size
 
 
 def _make_step(
-    stage: Stage,
     state: TrainState,
     augment: SketchAugment,
     recipe: Recipe,
@@ -254,11 +272,9 @@ def _make_step(
     dataset: DatasetMetadata,
     world: World,
 ) -> TrainStep:
-    """A step for a stage, brought into shape on this device."""
+    """A step for the stage that model and augmentation are in, brought into shape on this device."""
     share = world.share(recipe.data.batch_size)
     device = state.loss_sum.device
-    state.model.train()
-    augment.train()
     step = TrainStep(
         world.wrap(state.model),
         augment,
@@ -297,7 +313,7 @@ def _out_of_patience(state: TrainState, patience: int | None) -> bool:
     return patience is not None and state.best_epoch > 0 and state.epoch - state.best_epoch >= patience
 
 
-def _input_spec(recipe: Recipe, dataset: DatasetMetadata, model: nn.Module) -> InputSpec:
+def _input_spec(recipe: Recipe, dataset: DatasetMetadata, model: nn.Module, size: int) -> InputSpec:
     """The normalisation that the recipe asks for."""
     match recipe.augment.normalize:
         case "unit":
@@ -307,4 +323,4 @@ def _input_spec(recipe: Recipe, dataset: DatasetMetadata, model: nn.Module) -> I
             mean, std = train.pixel_mean, train.pixel_std
         case "pretrained":
             mean, std = pretrained_normalization(model)
-    return InputSpec(dataset.size, mean, std)
+    return InputSpec(size, mean, std)

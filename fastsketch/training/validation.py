@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
@@ -41,6 +42,7 @@ def validate(
     loader: Loader,
     metrics: MetricCollection,
     *,
+    flip: bool = False,
     precision: torch.dtype = torch.float32,
     world: World = World(),  # noqa: B008, it cannot be changed
 ) -> Scores:
@@ -48,9 +50,10 @@ def validate(
 
     Args:
         model: Left in evaluation mode.
-        prepare: Left in evaluation mode, where it only normalises.
+        prepare: Left in evaluation mode, where it only shrinks to its size and normalises.
         loader: The split.
         metrics: Reset and updated with logits and labels; must contain `accuracy_metrics`, on the loader's device.
+        flip: Score the mean of the class probabilities of each image and its mirror image.
         precision: What the model computes in.
         world: The processes among which the split is shared out; each gets the scores of the whole.
     """
@@ -62,6 +65,8 @@ def validate(
         images = prepare(batch.images)
         with autocast(images.device, precision):
             logits = model(images).float()
+            if flip:
+                logits = mean_probabilities(logits, model(images.flip(-1)).float())
         loss = F.cross_entropy(logits, batch.labels, reduction="sum")
         found = torch.stack([loss, torch.full_like(loss, len(images))])
         totals = found if totals is None else totals + found
@@ -74,3 +79,8 @@ def validate(
         top1=float(values["top1"]),
         top5=float(values["top5"]),
     )
+
+
+def mean_probabilities(first: Tensor, second: Tensor) -> Tensor:
+    """Logits of the mean of two predictions' class probabilities, float32 [B, C]: its logarithm."""
+    return torch.logaddexp(first.log_softmax(dim=1), second.log_softmax(dim=1)) - math.log(2)
