@@ -227,8 +227,8 @@ def _fit(
             if scores is not None and improved:
                 state.best_top1, state.best_epoch = scores.top1, state.epoch
             if world.leads:
-                for folder in (run.last, run.best) if improved else (run.last,):
-                    save_model(state.shown, folder, spec, dataset.classes)
+                for kept in (run.last, run.best) if improved else (run.last,):
+                    save_model(state.shown, kept, spec, dataset.classes)
                 tracker.add(record)
                 if on_epoch:
                     on_epoch(record)
@@ -242,23 +242,25 @@ class Stage(NamedTuple):
     """What stays the same over some epochs; where it changes, the step is made, and compiled, anew.
 
     Attributes:
-        frozen: Only the classifier head is trained.
+        frozen: Only the classifier head is trained. None if that is so in no epoch.
         size: Side of the images that the model sees, in pixels.
     """
 
-    frozen: bool
+    frozen: bool | None
     size: int
 
     @classmethod
     def of(cls, recipe: Recipe, epoch: int, size: int) -> Stage:
         """The stage of an epoch, counted from 0, on a data set of images of `size`."""
         config = recipe.training
-        return cls(epoch < config.freeze_epochs, image_size_at(epoch, config.epochs, config.image_sizes, size))
+        frozen = epoch < config.freeze_epochs if config.freeze_epochs else None
+        return cls(frozen, image_size_at(epoch, config.epochs, config.image_sizes, size))
 
     def enter(self, model: nn.Module, augment: SketchAugment) -> None:
         """Bring both into training mode, in this stage."""
         model.train()
-        freeze_backbone(model, self.frozen)
+        if self.frozen is not None:
+            freeze_backbone(model, self.frozen)
         augment.train()
         augment.size = self.size
 

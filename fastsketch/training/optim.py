@@ -53,6 +53,11 @@ def create_optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizer:
         optimizer: Optimizer = create_optimizer_v2(model, opt=config.name, **arguments)
     except (AssertionError, ImportError) as error:
         raise ConfigError(f"optimizer '{config.name}' cannot be used here: {error}") from error
+    if isinstance(optimizer, torch.optim.SGD) and config.momentum:
+        # It starts from none, and torch's fused step fails where some parameters, frozen at first, have none yet. One
+        # of zero is the same.
+        for parameter in model.parameters():
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     return optimizer
 
 
