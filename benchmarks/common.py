@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import gc
-import importlib.metadata
-import os
-import platform
 import statistics
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import date
 from pathlib import Path
 from time import perf_counter
 
@@ -20,10 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from fastsketch import atomic
+from fastsketch.environment import environment
 from fastsketch.workers import available_cpus
-
-PACKAGES = ("fastsketch", "torch", "torchvision", "timm", "kornia", "numpy", "pillow", "imagecodecs", "ffcv")
-DALI_PACKAGES = ("nvidia-dali-cuda130", "nvidia-dali-cuda120")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,23 +92,6 @@ def peak_bytes(work: Callable[[], object], device: torch.device) -> int:
     return max(int(total) for total in np.cumsum(sizes))
 
 
-def environment() -> dict[str, object]:
-    """The hardware and the versions that a figure is worth nothing without."""
-    gpu = torch.cuda.get_device_properties(0) if torch.cuda.is_available() else None
-    return {
-        "date": date.today().isoformat(),
-        "cpu": _cpu_name(),
-        "cores": available_cpus(),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        "gpu": gpu and {"name": gpu.name, "memory_gib": round(gpu.total_memory / 2**30, 1)},
-        "cuda": torch.version.cuda if gpu else None,
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "commit": _commit(),
-        "versions": {name: version for name in (*PACKAGES, *DALI_PACKAGES) if (version := _version(name))},
-    }
-
-
 def write_results(
     folder: Path, name: str, settings: Mapping[str, object], timings: Sequence[Timing], **more: object
 ) -> Path:
@@ -147,24 +123,3 @@ def print_table(title: str, timings: Sequence[Timing], baseline: str) -> None:
             f"{timing.images_per_second / base:.2f}",
         )
     Console(highlight=False).print(table)
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
-def _commit() -> str | None:
-    here = Path(__file__).parent
-    result = subprocess.run(["git", "-C", here, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
-    return result.stdout.strip() or None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from . import bench, convert, demo, evaluate, inspect, preview, recipes, train
+from . import bench, convert, demo, evaluate, inspect, preview, recipes, train, tune
 
 app = typer.Typer(
     name="fastsketch",
@@ -35,6 +35,7 @@ app.command("demo")(demo.command)
 app.command("convert")(convert.command)
 app.command("inspect")(inspect.command)
 app.command("train")(train.command)
+app.command("tune")(tune.command)
 app.command("evaluate")(evaluate.command)
 app.command("preview")(preview.command)
 app.command("recipes")(recipes.command)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,10 +17,17 @@ console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
 
 
+def leads() -> bool:
+    """Whether this process is the one that reports: under torchrun, the first."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 class _Notes(logging.Handler):
     """What the library has to say (which loader it chose, where it continues), a line each."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        if not leads():
+            return
         errors.print(record.getMessage(), style="dim", markup=False, soft_wrap=True)
 
 
@@ -65,5 +73,5 @@ def progress_bar() -> Progress:
         TimeElapsedColumn(),
         console=errors,
         transient=True,
-        disable=not sys.stderr.isatty(),
+        disable=not (sys.stderr.isatty() and leads()),
     )

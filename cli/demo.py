@@ -59,7 +59,7 @@ def command(
         evaluation = evaluate_and_report(run.root, "test")
         evaluating = perf_counter() - started
 
-        best = max(records, key=lambda record: record.val_top1)
+        best = max(records, key=lambda record: record.val_top1 or 0.0)
         tested = sum(each.images for each in evaluation.classes)
         table = Table("stage", "top-1", "top-5", "images/s", "seconds", title="fastsketch demo", title_justify="left")
         table.add_row("draw", "", "", f"{drawings / drawing:,.0f}", f"{drawing:.0f}")

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from .console import console, error_boundary, progress_bar
+from .console import console, error_boundary, leads, progress_bar
+from .tune import tune_and_report
 
 if TYPE_CHECKING:
     from fastsketch.config import Recipe
@@ -28,20 +29,23 @@ def command(
     seed: Annotated[int | None, typer.Option(help="Weights, order, augmentation and dropout follow from it.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps, ...")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Any other key: optimizer.lr=3e-4")] = None,
-    resume: Annotated[Path | None, typer.Option(help="Continue this run directory; give nothing else.")] = None,
+    max_minutes: Annotated[float | None, typer.Option(help="Stop in time, saved, to be resumed later.")] = None,
+    tune: Annotated[bool, typer.Option("--tune", help="First find the fastest way on this device.")] = False,
+    resume: Annotated[
+        Path | None, typer.Option(help="Continue this run directory; DATA, --epochs and the like may change.")
+    ] = None,
 ) -> None:
-    """Train a model on a converted data set."""
+    """Train a model on a converted data set; the same command on the same --out continues a run that was broken off.
+
+    Under torchrun (torchrun --nproc-per-node 2 -m fastsketch train ...) the processes share each batch.
+    """
     with error_boundary():
         from fastsketch.config import load_recipe
         from fastsketch.errors import ConfigError
         from fastsketch.training.run import Run
 
-        if resume is not None:
-            run = Run.open(resume)
-            train_and_report(run.recipe(), run, resume=True)
-            return
         resolved = load_recipe(
-            recipe,
+            recipe if resume is None else str(Run.open(resume).config),
             set_ or (),
             data__path=data and str(data),
             model__name=model,
@@ -50,12 +54,16 @@ def command(
             training__epochs=epochs,
             training__seed=seed,
             training__device=device,
+            training__max_minutes=max_minutes,
         )
         if resolved.data.path is None:
             raise ConfigError("no data set given", hint="fastsketch train DATA, where DATA is a converted data set")
+        if tune:
+            tune_and_report(resolved)
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-        root = out or Path("runs", f"{resolved.data.path.resolve().name}-{resolved.model.name}-{stamp}")
-        train_and_report(resolved, Run(root))
+        named = resume or out
+        run = Run(named or Path("runs", f"{resolved.data.path.resolve().name}-{resolved.model.name}-{stamp}"))
+        train_and_report(resolved, run, resume=named is not None and run.config.is_file())
 
 
 def train_and_report(recipe: Recipe, run: Run, *, resume: bool = False) -> list[EpochRecord]:
@@ -76,17 +84,27 @@ def train_and_report(recipe: Recipe, run: Run, *, resume: bool = False) -> list[
             if not shown:
                 console.print("epoch  train loss  val loss   top-1   top-5  images/s", style="dim")
             shown.append(record)
-            console.print(
-                f"{record.epoch:5d}  {record.train_loss:10.4f}  {record.val_loss:8.4f}  {record.val_top1:6.2%}  "
-                f"{record.val_top5:6.2%}  {record.images_per_second:8,.0f}"
-            )
+            val = f"{'-':>8}  {'-':>6}  {'-':>6}"
+            if record.val_loss is not None:
+                val = f"{record.val_loss:8.4f}  {record.val_top1:6.2%}  {record.val_top5:6.2%}"
+            console.print(f"{record.epoch:5d}  {record.train_loss:10.4f}  {val}  {record.images_per_second:8,.0f}")
 
         records = fit(recipe, run, resume=resume, on_step=on_step, on_epoch=on_epoch)
-    best = max(records, key=lambda record: record.val_top1)
-    plot_curves(curves, records, title=f"{run.root.name}: {recipe.model.name}")
-    console.print(
-        f"[bold]{escape(str(run.root))}[/]: best val top-1 {best.val_top1:.2%} in epoch {best.epoch}; "
-        f"model in {escape(str(run.best))}, curves in {escape(str(curves))}",
-        soft_wrap=True,
-    )
+    if records and leads():
+        plot_curves(curves, records, title=f"{run.root.name}: {recipe.model.name}")
+        console.print(
+            f"[bold]{escape(str(run.root))}[/]: {_best(records)}; "
+            f"model in {escape(str(run.best))}, curves in {escape(str(curves))}",
+            soft_wrap=True,
+        )
     return records
+
+
+def _best(records: list[EpochRecord]) -> str:
+    """What the run reached."""
+    from fastsketch.training.tracking import best_record
+
+    best = best_record(records)
+    if best is None:
+        return f"{len(records)} epochs, without validation"
+    return f"best val top-1 {best.val_top1:.2%} in epoch {best.epoch}"

@@ -162,7 +162,8 @@ class ModelConfig(_Stage):
         pretrained: Fetch timm's pretrained weights from the hub: the only thing that uses the network.
         dropout: Dropout before the classifier head.
         drop_path: Stochastic depth (Huang et al., 2016): probability with which the deepest block is skipped.
-        head_hidden: Sizes of hidden layers between the backbone and the classifier; none is timm's own linear head.
+        head_hidden: Sizes of hidden layers between the backbone and the classifier, each with GELU and `dropout` after
+            it; none is timm's own linear head. Plain timm opens such a model's backbone only.
         tokens: Patches of each image that a vision transformer sees in training, those with ink first
             (`fastsketch.models.ink_tokens`): `all`, a number, or `auto`, so many as hold all ink of 95 % of the
             augmented training images.
@@ -196,6 +197,7 @@ class OptimizerConfig(_Stage):
         momentum: For those optimizers that have one.
         weight_decay: Not applied to biases and normalisation layers.
         layer_decay: Factor of the learning rate from each layer to the one before it (Clark et al., 2020); 1 is off.
+            A ViT-S or -B has 13 layers before its classifier, as timm counts, a ResNet-50 17.
     """
 
     name: str = "momentum"
@@ -211,7 +213,8 @@ class ScheduleConfig(_Stage):
     Attributes:
         name: `cosine` falls from `optimizer.lr` to `min_lr` (Loshchilov and Hutter, 2017); `exponential` is multiplied
             by `decay_rate` from epoch to epoch, evenly over the steps; `constant` stays.
-        warmup_epochs: Epochs of linear warm-up from `warmup_lr` before it.
+        warmup_epochs: Epochs of linear warm-up from `warmup_lr` to `optimizer.lr` before it.
+        min_lr: Of `cosine`.
         decay_rate: Of `exponential`.
     """
 
@@ -232,21 +235,25 @@ class TrainingConfig(_Stage):
         device: `auto` takes a GPU if there is one.
         precision: `auto` is bfloat16 on GPUs of compute capability 8.0 and above, float16 with a scaled loss below
             (T4), float32 elsewhere.
-        compile: `off`, or how Inductor compiles the step: `default`, `reduce-overhead` (with CUDA graphs), or
+        compile: `eager`, or how Inductor compiles the step: `default`, `reduce-overhead` (with CUDA graphs), or
             `cudagraphs`, which needs no Triton. `auto` is what `fastsketch tune` found best on this device; without
-            it, `default` on a GPU and `off` elsewhere. What fails, or departs from eager, falls back to eager.
-        channels_last: Convolutions' memory order; `auto` is true for CNNs.
+            it, `default` on a GPU and `eager` elsewhere. What fails, or departs from eager, falls back to eager.
+        channels_last: Convolutions' memory order: pixel by pixel rather than channel by channel. `auto` is what
+            `fastsketch tune` found best; without it, true.
         micro_batch: Images that pass through the model at once; the gradients of a batch are accumulated over its
-            micro-batches. None is the whole batch; it halves by itself if memory does not suffice.
+            micro-batches. None is what `fastsketch tune` found best, else the whole batch; it halves by itself if
+            memory does not suffice.
         clip_norm: Largest norm of the gradient; a longer one is shortened to it. None is off.
-        freeze_epochs: For so many epochs only the classifier head is trained.
+        freeze_epochs: For so many epochs only the classifier head is trained; the statistics of the backbone's batch
+            normalisation stay as they are.
         ema: Decay of the exponential moving average of the weights, a step; it is what is validated, saved and
             evaluated then. 0 is off.
         patience: Stop when validation top-1 has not improved for so many epochs. None is off.
         max_minutes: Stop in time, with everything saved, to be resumed later. None is off.
         save_minutes: How often `resume.pt` is written between epochs.
-        image_sizes: Progressive resizing: sides in pixels, in turn over equal parts of the epochs, at which the
-            images are augmented and trained on; none is the data set's own. Validation has the last of them.
+        image_sizes: Progressive resizing: sides in pixels, none larger than the data set's, in turn over equal parts of
+            the epochs, at which the images are augmented and trained on. Validation and the saved model have the
+            last of them. None is the data set's own throughout.
         trackers: Where the metrics go besides JSON lines and CSV.
     """
 
@@ -255,7 +262,7 @@ class TrainingConfig(_Stage):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     device: str = "auto"
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    compile: Literal["auto", "off", "default", "reduce-overhead", "cudagraphs"] = "auto"
+    compile: Literal["auto", "eager", "default", "reduce-overhead", "cudagraphs"] = "auto"
     channels_last: Literal["auto"] | bool = "auto"
     micro_batch: Count | None = None
     clip_norm: Positive | None = None

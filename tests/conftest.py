@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from shapes import CLASSES, draw_shape
 
 # The tests' networks are tiny: a second thread costs more than it gains, and on a busy machine a hundred times more.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# What `fastsketch tune` found on this machine must not change what the tests do.
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="fastsketch-tests-")
 
 ROOT = Path(__file__).resolve().parent.parent
 

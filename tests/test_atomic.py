@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -68,6 +69,14 @@ def test_json_stays_readable(tmp_path: Path) -> None:
     assert "été" in text
     assert "日本" in text
     assert json.loads(text) == {"classes": ["été", "日本"]}
+
+
+def test_csv_quotes_what_it_must_and_leaves_none_empty(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    atomic.write_csv(path, ["name", "share"], [{"name": 'owl, "barn"', "share": 0.5}, {"name": "日本", "share": None}])
+    assert path.read_text(encoding="utf-8") == 'name,share\n"owl, ""barn""",0.5\n日本,\n'
+    with path.open(encoding="utf-8", newline="") as table:
+        assert [row["name"] for row in csv.DictReader(table)] == ['owl, "barn"', "日本"]
 
 
 def test_a_missing_folder_is_the_callers_error(tmp_path: Path) -> None:

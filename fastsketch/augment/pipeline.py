@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from fastsketch.augment.draws import Draws, draw
 from fastsketch.augment.mix import Targets, beta_quantiles, mix_images, mix_labels
 from fastsketch.augment.redraw import redraw, to_ink
+from fastsketch.augment.resize import shrink
 from fastsketch.config import AugmentConfig
 
 
@@ -26,7 +27,9 @@ class SketchAugment(nn.Module):
 
     Args:
         config: Ranges and probabilities.
-        size: Side of the images in pixels.
+        size: Side in pixels of what comes out: that of the loader's images or a smaller one, to which they are shrunk
+            before all else, so that `thickness_range` is in pixels of this size. The attribute may be changed between
+            batches (progressive resizing); `draw` and `forward` follow.
         mean: Subtracted from the gray values in [0, 1] (paper = 1).
         std: Divides what is left.
     """
@@ -61,14 +64,15 @@ class SketchAugment(nn.Module):
         """Augment (in training mode) and normalise.
 
         Args:
-            images: uint8 [B, 1, S, S], paper = 255.
+            images: uint8 [B, 1, S, S], S ≥ size, paper = 255.
             labels: int64 [B]; may be left out in evaluation mode.
             draws: What `draw` returned; needed in training mode only.
 
         Returns:
-            float32 [B, 1, S, S], paper polarity, normalised; with the targets if labels were given.
+            float32 [B, 1, size, size], paper polarity, normalised; with the targets if labels were given.
         """
         with torch.autocast(images.device.type, enabled=False):
+            images = shrink(images, self.size)
             if not self.training:
                 normalised = self._normalise(to_ink(images))
                 return normalised if labels is None else (normalised, Targets.plain(labels))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.loaders import Sampling, open_loader
 from fastsketch.models.zoo import place
 from fastsketch.training.checkpoint import load_model
+from fastsketch.training.precision import resolve_precision
 from fastsketch.training.run import Run
 from fastsketch.training.validation import Scores, accuracy_metrics, validate
 
@@ -69,8 +68,8 @@ def evaluate_run(
         raise ConfigError(f"{data} has other classes than the data set that {run.root} was trained on")
     target = resolve_device(device)
     model, spec = load_model(run.root / checkpoint)
-    if spec.size != dataset.size:
-        raise ConfigError(f"{run.root} was trained on {spec.size} px images, {data} has {dataset.size} px")
+    if run.dataset().size != dataset.size:
+        raise ConfigError(f"{run.root} was trained on {run.dataset().size} px images, {data} has {dataset.size} px")
     loader = open_loader(data, dataset, split, Sampling(recipe.data.eval_batch_size), target)
     metrics = accuracy_metrics(len(dataset.classes))
     metrics.add_metrics({"confusion": MulticlassConfusionMatrix(len(dataset.classes), validate_args=False)})
@@ -79,6 +78,8 @@ def evaluate_run(
         SketchAugment(recipe.augment, spec.size, spec.mean, spec.std),
         loader,
         metrics.to(target),
+        precision=resolve_precision(recipe.training.precision, target),
+        flip=recipe.evaluation.flip,
     )
     confusion: npt.NDArray[np.int64] = metrics.compute()["confusion"].cpu().numpy()
     classes = class_scores(confusion, dataset.classes)
@@ -94,8 +95,5 @@ def evaluate_run(
 
 def _write_table(path: Path, classes: list[ClassScores]) -> None:
     """A row a class, the worst recognised first."""
-    table = io.StringIO()
-    writer = csv.DictWriter(table, [field.name for field in fields(ClassScores)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(each) for each in sorted(classes, key=lambda each: (each.accuracy, each.name)))
-    atomic.write_text(path, table.getvalue())
+    ordered = sorted(classes, key=lambda each: (each.accuracy, each.name))
+    atomic.write_csv(path, [field.name for field in fields(ClassScores)], (asdict(each) for each in ordered))

@@ -10,33 +10,36 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from fastsketch import atomic
-from fastsketch.training.tracking import EpochRecord
+from fastsketch.training.tracking import EpochRecord, best_record
 
 MOST_TICK_LABELS = 60
 """With more classes than this, their names would run into each other."""
 
 
 def plot_curves(path: Path, records: list[EpochRecord], title: str) -> None:
-    """Loss, accuracy and learning rate over the epochs."""
+    """Loss, accuracy and learning rate over the epochs; those that were not validated leave a gap."""
     epochs = [record.epoch for record in records]
-    best = max(records, key=lambda record: record.val_top1)
-    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    best = best_record(records)
+    figure = Figure(figsize=(12 if best else 8, 3.6), layout="constrained")
     figure.suptitle(title)
-    loss, accuracy, rate = figure.subplots(1, 3)
+    panels = figure.subplots(1, 3 if best else 2)
+    loss, rate = panels[0], panels[-1]
     loss.plot(epochs, [record.train_loss for record in records], label="train (augmented)")
-    loss.plot(epochs, [record.val_loss for record in records], label="val")
     loss.set(title="cross-entropy", xlabel="epoch")
+    if best is not None and best.val_top1 is not None:
+        accuracy = panels[1]
+        loss.plot(epochs, [record.val_loss for record in records], label="val")
+        accuracy.plot(epochs, [record.val_top5 for record in records], color="C1", alpha=0.5, label="val top-5")
+        accuracy.plot(epochs, [record.val_top1 for record in records], color="C1", label="val top-1")
+        accuracy.plot(best.epoch, best.val_top1, "o", color="C1")
+        accuracy.annotate(f"{best.val_top1:.1%}", (best.epoch, best.val_top1), (0, -14), textcoords="offset points")
+        accuracy.yaxis.set_major_formatter(PercentFormatter(1))
+        accuracy.set(title="accuracy", xlabel="epoch")
+        accuracy.legend(frameon=False, loc="lower right")
     loss.legend(frameon=False)
-    accuracy.plot(epochs, [record.val_top5 for record in records], color="C1", alpha=0.5, label="val top-5")
-    accuracy.plot(epochs, [record.val_top1 for record in records], color="C1", label="val top-1")
-    accuracy.plot(best.epoch, best.val_top1, "o", color="C1")
-    accuracy.annotate(f"{best.val_top1:.1%}", (best.epoch, best.val_top1), (0, -14), textcoords="offset points")
-    accuracy.yaxis.set_major_formatter(PercentFormatter(1))
-    accuracy.set(title="accuracy", xlabel="epoch")
-    accuracy.legend(frameon=False, loc="lower right")
     rate.plot(epochs, [record.lr for record in records], color="C2")
     rate.set(title="learning rate", xlabel="epoch")
-    for axes in (loss, accuracy, rate):
+    for axes in panels:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -69,7 +71,8 @@ class SplitRecord(_Model):
         samples: Number of samples.
         pixel_mean: Mean gray value in [0, 1], paper = 1 (the `standard` normalisation needs it).
         pixel_std: Standard deviation of the same.
-        files: The split's pack by content: `images`, `labels`, `ink`, `ids`. It is always there.
+        files: The split's pack by content: `images`, `labels`, `ink`, `ids`. It is always there, except for splits
+            that are joined: each has its own.
         formats: The same samples in other formats, `ffcv` or `dali`, each with its files.
     """
 
@@ -82,6 +85,14 @@ class SplitRecord(_Model):
     def all_files(self) -> list[FileRecord]:
         """The files of all formats."""
         return [*self.files.values(), *(record for records in self.formats.values() for record in records)]
+
+    @classmethod
+    def joined(cls, parts: Sequence[SplitRecord]) -> SplitRecord:
+        """Splits one after the other as one, with the mean and the standard deviation of all their pixels."""
+        samples = sum(part.samples for part in parts)
+        mean = sum(part.samples * part.pixel_mean for part in parts) / samples
+        square = sum(part.samples * (part.pixel_std**2 + part.pixel_mean**2) for part in parts) / samples
+        return cls(samples=samples, pixel_mean=mean, pixel_std=math.sqrt(max(square - mean**2, 0)), files={})
 
 
 class SourceRecord(_Model):
@@ -157,11 +168,29 @@ class DatasetMetadata(_Model):
             raise DataError(f"{path} is damaged ({where}: {first['msg']})", hint="convert it again") from error
 
     def split(self, name: str) -> SplitRecord:
-        """The record of one split.
+        """The record of a split, or of several that are joined: `train+val`.
 
         Raises:
             ConfigError: The data set has no such split; the hint names those it has.
         """
-        if name not in self.splits:
-            raise ConfigError(f"the data set has no '{name}' split", hint=f"it has: {', '.join(self.splits)}")
-        return self.splits[name]
+        parts = split_parts(name)
+        for part in parts:
+            if part not in self.splits:
+                raise ConfigError(f"the data set has no '{part}' split", hint=f"it has: {', '.join(self.splits)}")
+        return self.splits[name] if len(parts) == 1 else SplitRecord.joined([self.splits[part] for part in parts])
+
+    def checksum(self) -> str:
+        """SHA-256 of the samples of all splits: over the checksums of their packs, in whatever other formats they are.
+
+        `convert` is reproducible, so that the same images, labels and order have the same one on every machine.
+        """
+        digest = hashlib.sha256()
+        for split, record in sorted(self.splits.items()):
+            for column, file in sorted(record.files.items()):
+                digest.update(f"{split} {column} {file.sha256}\n".encode())
+        return digest.hexdigest()
+
+
+def split_parts(name: str) -> list[str]:
+    """`train+val` → `train`, `val`."""
+    return name.split("+")

@@ -27,7 +27,7 @@ import numpy.typing as npt
 
 from fastsketch import atomic
 from fastsketch.errors import DataError
-from fastsketch.formats.metadata import FILE_NAME, DatasetMetadata, FileRecord
+from fastsketch.formats.metadata import FILE_NAME, DatasetMetadata, FileRecord, split_parts
 
 COLUMNS = {"images": "images.u8", "labels": "labels.i64", "ink": "ink.u16", "ids": "ids.jsonl"}
 
@@ -154,6 +154,20 @@ class PackSplit:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(1, S, S)."""
+        _, channels, height, width = self.images.shape
+        return channels, height, width
+
+    def take(
+        self, indices: npt.NDArray[np.int64], images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64]
+    ) -> None:
+        """Copy the n samples at `indices`, all within the split, into `images` [n, 1, S, S] and `labels` [n]."""
+        # `clip`, because NumPy's other modes copy through a buffer.
+        np.take(self.images, indices, axis=0, out=images, mode="clip")
+        np.take(self.labels, indices, out=labels, mode="clip")
+
     def release(self) -> None:
         """Forget the pages read so far: they stay in the system's cache, but count as this process's no longer."""
         if hasattr(mmap, "MADV_DONTNEED") and isinstance(self.images.base, mmap.mmap):
@@ -163,3 +177,39 @@ class PackSplit:
         """The samples' ids in their source, in order."""
         with self._ids.open(encoding="utf-8") as lines:
             return [json.loads(line) for line in lines]
+
+
+class JoinedSplit:
+    """Several splits one after the other, as one to read from; they stay where they are.
+
+    Args:
+        parts: The splits: the first one's samples come first, and so on.
+    """
+
+    def __init__(self, parts: Sequence[PackSplit]) -> None:
+        self._parts = parts
+        self._ends = np.cumsum([len(part) for part in parts])
+        self.image_shape = parts[0].image_shape
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def take(
+        self, indices: npt.NDArray[np.int64], images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64]
+    ) -> None:
+        """As `PackSplit.take`; each image is copied twice, because NumPy gathers into whole arrays only."""
+        owners = np.searchsorted(self._ends, indices, side="right")
+        for number, (part, end) in enumerate(zip(self._parts, self._ends, strict=True)):
+            rows = np.flatnonzero(owners == number)
+            within = indices[rows] - (end - len(part))
+            images[rows], labels[rows] = part.images[within], part.labels[within]
+
+
+def open_split(folder: Path, metadata: DatasetMetadata, name: str) -> PackSplit | JoinedSplit:
+    """Open a split, or several that are joined: `train+val`.
+
+    Raises:
+        ConfigError, DataError: As `PackSplit` does.
+    """
+    parts = [PackSplit(folder, metadata, part) for part in split_parts(name)]
+    return parts[0] if len(parts) == 1 else JoinedSplit(parts)

@@ -11,8 +11,8 @@ import torch
 
 from fastsketch.errors import BackendMissing, ConfigError
 from fastsketch.formats.beton import import_ffcv
-from fastsketch.formats.metadata import DatasetMetadata
-from fastsketch.formats.pack import PackSplit
+from fastsketch.formats.metadata import DatasetMetadata, split_parts
+from fastsketch.formats.pack import open_split
 from fastsketch.loaders.base import Loader, Sampling
 from fastsketch.loaders.dali import DALILoader, import_dali
 from fastsketch.loaders.ffcv import FFCVLoader
@@ -34,18 +34,18 @@ _IMPORTS: dict[str, Callable[[], object]] = {
 def open_loader(
     folder: Path, dataset: DatasetMetadata, split: str, sampling: Sampling, device: torch.device, *, name: str = "auto"
 ) -> Loader:
-    """Open one split of a data set.
+    """Open a split of a data set, or several as one: `train+val` has train's samples first, then val's.
 
     Args:
         folder: The data set.
         dataset: Its metadata.
-        split: Name of the split.
+        split: Name of the split, or names joined by `+`.
         sampling: Order and batches.
         device: Where batches go.
         name: `resident`, `ffcv`, `dali`, `pack`, or `auto`, which says in the log what it chose and why.
 
     Raises:
-        ConfigError: The data set has no such split, or has no files for that loader.
+        ConfigError: The data set has no such split, or no files for that loader, or it cannot join splits.
         BackendMissing: The loader's library is not installed.
         DataError: A file is missing or truncated.
     """
@@ -61,6 +61,11 @@ def _open(
     folder: Path, dataset: DatasetMetadata, split: str, sampling: Sampling, device: torch.device, name: str
 ) -> Loader:
     record = dataset.split(split)
+    if name in ("ffcv", "dali") and len(split_parts(split)) > 1:
+        # A sample's index is written in their files, and says where it is in its own split.
+        raise ConfigError(
+            f"the {name} loader serves one split alone, not {split}", hint="set data.loader to auto, resident or pack"
+        )
     if name in ("ffcv", "dali") and name not in record.formats:
         raise ConfigError(
             f"{folder} has no files for the {name} loader", hint=f"fastsketch convert {folder} --format {name}"
@@ -72,18 +77,20 @@ def _open(
         paths = [file.locate(folder) for file in record.formats["dali"]]
         tars = [path for path in paths if path.suffix == ".tar"]
         return DALILoader(tars, record.samples, dataset.size, sampling, device)
-    pack = PackSplit(folder, dataset, split)
+    pack = open_split(folder, dataset, split)
     return (PackLoader if name == "pack" else ResidentLoader)(pack, sampling, device)
 
 
 def _choose(dataset: DatasetMetadata, split: str, device: torch.device) -> tuple[str, str]:
     """A loader's name and the reason for it."""
     record = dataset.split(split)
-    needed, free = record.files["images"].bytes, free_memory(device)
+    needed, free = record.samples * dataset.size**2, free_memory(device)
     amounts = f"{needed / 1e6:,.0f} MB, {RESIDENT_SHARE:.0%} of what is free on {device} being "
     amounts += f"{RESIDENT_SHARE * free / 1e6:,.0f} MB"
     if needed <= RESIDENT_SHARE * free:
         return "resident", f"the split fits on the device ({amounts})"
+    if len(split_parts(split)) > 1:
+        return "pack", f"the splits are too large for the device ({amounts}), and ffcv and dali cannot join them"
     without: list[str] = []
     for name, load in _IMPORTS.items():
         if name not in record.formats:

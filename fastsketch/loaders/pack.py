@@ -8,11 +8,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import cycle
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from fastsketch.formats.pack import PackSplit
+from fastsketch.formats.pack import JoinedSplit, PackSplit
 from fastsketch.loaders.base import Batch, Sampling
 
 AHEAD = 3
@@ -34,12 +33,12 @@ class PackLoader:
     stream of its own, so that neither reading nor copying makes the training wait.
 
     Args:
-        split: The split, memory-mapped.
+        split: The split, or several joined, memory-mapped.
         sampling: Order and batches.
         device: Where batches go.
     """
 
-    def __init__(self, split: PackSplit, sampling: Sampling, device: torch.device) -> None:
+    def __init__(self, split: PackSplit | JoinedSplit, sampling: Sampling, device: torch.device) -> None:
         self._split = split
         self._sampling = sampling
         self._device = device
@@ -48,7 +47,7 @@ class PackLoader:
         # One more than are under way: the one that the caller holds.
         self._slots = [
             _Slot(
-                torch.empty((size, *split.images.shape[1:]), dtype=torch.uint8, pin_memory=self._stream is not None),
+                torch.empty((size, *split.image_shape), dtype=torch.uint8, pin_memory=self._stream is not None),
                 torch.empty(size, dtype=torch.int64, pin_memory=self._stream is not None),
                 None if self._stream is None else torch.cuda.Event(),  # type: ignore[no-untyped-call]
             )
@@ -78,12 +77,11 @@ class PackLoader:
             thread.shutdown(cancel_futures=True)
 
     def _read(self, slot: _Slot, indices: Tensor) -> Batch:
-        """Runs in the thread. `clip`, because NumPy's other modes copy through a buffer; no index is out of range."""
+        """Runs in the thread."""
         if slot.copied is not None:
             slot.copied.synchronize()
         images, labels = slot.images[: len(indices)], slot.labels[: len(indices)]
-        np.take(self._split.images, indices.numpy(), axis=0, out=images.numpy(), mode="clip")
-        np.take(self._split.labels, indices.numpy(), out=labels.numpy(), mode="clip")
+        self._split.take(indices.numpy(), images.numpy(), labels.numpy())
         if self._stream is None or slot.copied is None:
             return Batch(*(tensor.to(self._device) for tensor in (images, labels, indices)))
         with torch.cuda.stream(self._stream):

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import difflib
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import timm
 import torch
 from safetensors import SafetensorError
+from timm.layers import DropPath
 from timm.models import load_state_dict
 from torch import Tensor, nn
 
 from fastsketch.config import ModelConfig
 from fastsketch.errors import ConfigError, DataError, FastSketchError
+from fastsketch.models.head import add_hidden_layers, classifier_names
 
 SHORT_NAMES = {
     "vit_small": "vit_small_patch16_224",
@@ -24,36 +27,57 @@ SHORT_NAMES = {
 `resnext50_32x4d` and `wide_resnet50_2`, are timm's own names already."""
 
 
-def create_model(config: ModelConfig, *, num_classes: int, size: int) -> nn.Module:
+def create_model(config: ModelConfig, *, num_classes: int, size: int, train_sizes: Sequence[int] = ()) -> nn.Module:
     """A timm model: float32 [B, 1, size, size] → logits [B, num_classes].
 
     Pretrained weights are fitted to the task by timm: the stem's RGB filters are summed into one (exact where all
     three channels are equal and normalised alike), position embeddings are resampled to `size`, and the classifier
-    starts anew.
+    starts anew, with `head_hidden` in front of it.
+
+    Args:
+        config: Name, weights, head and stochastic depth.
+        num_classes: C.
+        size: Side of the images that are validated and that the saved model is for.
+        train_sizes: Other sides that it is trained at (`training.image_sizes`). Vision transformers then resample
+            their position embeddings in every forward pass; their parameters are those of `size` throughout.
 
     Raises:
-        ConfigError: timm knows no such model, it does not take images of this size, or the weights are another model's.
+        ConfigError: timm knows no such model, it does not take images of these sizes, it has no stochastic depth, or
+            the weights are another model's.
         DataError: The weights file is damaged or holds more than tensors.
         FastSketchError: Weights could not be fetched from the hub.
     """
     name = timm_name(config.name)
     arguments: dict[str, Any] = {"in_chans": 1, "num_classes": num_classes, "drop_rate": config.dropout}
+    other_sizes = sorted({*train_sizes} - {size})
     if timm.get_pretrained_cfg(name).fixed_input_size:
         arguments["img_size"] = size
-    if config.weights is None and not config.pretrained:
-        return _build(name, arguments)
+        if other_sizes:
+            arguments["dynamic_img_size"] = True
+    if config.drop_path:
+        arguments["drop_path_rate"] = config.drop_path
+    outline = _outline(name, arguments, size, other_sizes)
+    model = _build(name, arguments, config, outline)
+    if config.head_hidden:
+        add_hidden_layers(model, config.head_hidden, config.dropout)
+    return model
+
+
+def _build(name: str, arguments: dict[str, Any], config: ModelConfig, outline: nn.Module) -> nn.Module:
+    """The model with its weights and timm's own head."""
     if config.weights is not None:
         tensors = read_weights(config.weights)
-        _check_fit(tensors, _build(name, arguments), config.weights, name)
-        arguments["pretrained_cfg_overlay"] = {"state_dict": tensors}
-        origin = str(config.weights)
-    else:
-        origin = "the hub"
+        _check_fit(tensors, outline, config.weights, name)
+        arguments = {**arguments, "pretrained_cfg_overlay": {"state_dict": tensors}}
     try:
-        model: nn.Module = timm.create_model(name, pretrained=True, **arguments)
+        model: nn.Module = timm.create_model(
+            name, pretrained=config.weights is not None or config.pretrained, **arguments
+        )
     except Exception as error:  # timm and the hub's client raise whatever their layers raise
         reason = str(error).strip().splitlines()[-1].strip() if str(error).strip() else type(error).__name__
-        kind = ConfigError if config.weights is not None else FastSketchError
+        kind, origin = (
+            (ConfigError, str(config.weights)) if config.weights is not None else (FastSketchError, "the hub")
+        )
         raise kind(f"weights of '{name}' cannot be loaded from {origin}: {reason}") from error
     return model
 
@@ -85,9 +109,9 @@ def pretrained_normalization(model: nn.Module) -> tuple[float, float]:
     return sum(mean) / len(mean), sum(std) / len(std)
 
 
-def place(model: nn.Module, device: torch.device) -> nn.Module:
+def place(model: nn.Module, device: torch.device, channels_last: bool = True) -> nn.Module:
     """Move a model to `device`, convolutions' weights in channels-last order (1.3 × faster for EfficientNet)."""
-    return model.to(device).to(memory_format=torch.channels_last)
+    return model.to(device).to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -106,14 +130,36 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _build(name: str, arguments: dict[str, Any]) -> nn.Module:
-    """The model with random weights."""
+def _outline(name: str, arguments: dict[str, Any], size: int, other_sizes: Sequence[int]) -> nn.Module:
+    """The model without memory for its weights (on torch's meta device): what cannot be built or run shows at once.
+
+    A tenth of a second for a ViT-B, where random weights take one.
+    """
     try:
-        model: nn.Module = timm.create_model(name, pretrained=False, **arguments)
+        with torch.device("meta"):
+            model: nn.Module = timm.create_model(name, pretrained=False, **arguments)
     except (TypeError, AssertionError, RuntimeError, ValueError) as error:
-        size = arguments.get("img_size")
-        reason = f"{size} px images" if size else "one gray channel"
+        if "drop_path_rate" in str(error):
+            raise ConfigError(f"'{name}' has no stochastic depth", hint="leave model.drop_path at 0") from error
+        if "dynamic_img_size" in str(error):
+            raise ConfigError(
+                f"'{name}' takes images of one size only", hint="leave training.image_sizes empty, or give one size"
+            ) from error
+        reason = f"{size} px images" if "img_size" in arguments else "one gray channel"
         raise ConfigError(f"'{name}' cannot be built for {reason}: {error or type(error).__name__}") from error
+    if "drop_path_rate" in arguments and not any(
+        isinstance(module, DropPath) and module.drop_prob for module in model.modules()
+    ):
+        raise ConfigError(f"'{name}' has no stochastic depth", hint="leave model.drop_path at 0")
+    model.eval()
+    for other in other_sizes:
+        try:
+            model(torch.empty(1, 1, other, other, device="meta"))
+        except (AssertionError, RuntimeError, ValueError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise ConfigError(
+                f"'{name}' does not take images of {other} px: {reason}", hint="choose other training.image_sizes"
+            ) from error
     return model
 
 
@@ -124,8 +170,7 @@ def _pretrained_config(model: nn.Module) -> dict[str, Any]:
 
 def _check_fit(tensors: dict[str, Tensor], model: nn.Module, path: Path, name: str) -> None:
     """timm loads what fits and only logs the rest; a file for another model must not pass as one for this."""
-    classifier = _pretrained_config(model).get("classifier") or ()
-    heads = (classifier,) if isinstance(classifier, str) else tuple(classifier)
+    heads = classifier_names(model)
     wanted = [key for key in model.state_dict() if not key.startswith(heads)]
     missing = [key for key in wanted if key not in tensors]
     if missing:

@@ -8,6 +8,21 @@ from fastsketch.config import Recipe, load_recipe
 from fastsketch.errors import ConfigError
 from fastsketch.formats.metadata import DatasetMetadata
 
+CHANGEABLE = {
+    "description",
+    "data.path",
+    "data.eval_batch_size",
+    "training.epochs",
+    "training.device",
+    "training.compile",
+    "training.micro_batch",
+    "training.patience",
+    "training.max_minutes",
+    "training.save_minutes",
+    "training.trackers",
+}
+"""What may differ when a run is continued. A longer one goes on along the schedule of its new length."""
+
 
 class Run:
     """Paths inside a run directory.
@@ -16,15 +31,17 @@ class Run:
     |--------------------------------|----------------------------------------------------------------------|
     | `config.yaml`                  | the resolved recipe: `--recipe RUN/config.yaml` repeats the run      |
     | `dataset.json`                 | a copy of the data set's metadata, with the class names              |
+    | `run.json`                     | command, versions, hardware and data of every session                |
     | `metrics.jsonl`, `metrics.csv` | one record an epoch                                                  |
     | `last/`, `best/`               | weights and configuration that plain timm opens as `local-dir:`      |
-    | `resume.pt`                    | what the next epoch needs                                            |
+    | `resume.pt`                    | what the next step needs                                             |
     | `evaluation/`, `plots/`        | tables and pictures                                                  |
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.config = root / "config.yaml"
+        self.record = root / "run.json"
         self.metrics = root / "metrics.jsonl"
         self.last = root / "last"
         self.best = root / "best"
@@ -65,6 +82,39 @@ class Run:
         dataset.save(self.root)
         recipe.save(self.config)
 
+    def check(self, recipe: Recipe, dataset: DatasetMetadata) -> None:
+        """Make sure that a training with `recipe` on `dataset` can continue this run.
+
+        Raises:
+            ConfigError: The data set is another, or a setting that would make it another training.
+        """
+        before = self.dataset()
+        if not self.holds(dataset):
+            raise ConfigError(f"{recipe.data.path} has other classes than the data set that {self.root} was trained on")
+        if before.checksum() != dataset.checksum():
+            raise ConfigError(
+                f"{recipe.data.path} has other images than the data set that {self.root} was trained on",
+                hint="start a new run, from this one's weights with --weights",
+            )
+        old, new = _settings(self.recipe()), _settings(recipe)
+        changed = [key for key in old if old[key] != new[key] and key not in CHANGEABLE]
+        if changed:
+            key = changed[0]
+            raise ConfigError(
+                f"{self.root} was trained with {key}={old[key]}, not {new[key]}"
+                + (f" (and {len(changed) - 1} more differences)" if len(changed) > 1 else ""),
+                hint="continue it with --resume alone, or choose another --out",
+            )
+
     def holds(self, dataset: DatasetMetadata) -> bool:
         """Whether `dataset` has the classes, in the order, that the run was trained on."""
         return self.dataset().classes == dataset.classes
+
+
+def _settings(recipe: Recipe) -> dict[str, object]:
+    """All settings by their dotted keys."""
+    return {
+        f"{stage}.{key}" if isinstance(values, dict) else stage: value
+        for stage, values in recipe.model_dump(mode="json").items()
+        for key, value in (values.items() if isinstance(values, dict) else [("", values)])
+    }

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
 from fastsketch.augment import SketchAugment
 from fastsketch.loaders import Loader
+from fastsketch.training.distributed import World
+from fastsketch.training.precision import autocast
 
 
 class Scores(NamedTuple):
@@ -33,26 +36,51 @@ def accuracy_metrics(num_classes: int) -> MetricCollection:
 
 
 @torch.inference_mode()
-def validate(model: nn.Module, prepare: SketchAugment, loader: Loader, metrics: MetricCollection) -> Scores:
+def validate(
+    model: nn.Module,
+    prepare: SketchAugment,
+    loader: Loader,
+    metrics: MetricCollection,
+    *,
+    flip: bool = False,
+    precision: torch.dtype = torch.float32,
+    world: World = World(),  # noqa: B008, it cannot be changed
+) -> Scores:
     """Run `model` over one epoch of `loader`, the ragged last batch included; the host reads once, at the end.
 
     Args:
         model: Left in evaluation mode.
-        prepare: Left in evaluation mode, where it only normalises.
+        prepare: Left in evaluation mode, where it only shrinks to its size and normalises.
         loader: The split.
         metrics: Reset and updated with logits and labels; must contain `accuracy_metrics`, on the loader's device.
+        flip: Score the mean of the class probabilities of each image and its mirror image.
+        precision: What the model computes in.
+        world: The processes among which the split is shared out; each gets the scores of the whole.
     """
     model.eval()
     prepare.eval()
     metrics.reset()
-    losses = []
+    totals = None  # the sum of the losses, and the number of images
     for batch in loader.epoch():
-        logits = model(prepare(batch.images)).float()
-        losses.append(F.cross_entropy(logits, batch.labels, reduction="sum"))
+        images = prepare(batch.images)
+        with autocast(images.device, precision):
+            logits = model(images).float()
+            if flip:
+                logits = mean_probabilities(logits, model(images.flip(-1)).float())
+        loss = F.cross_entropy(logits, batch.labels, reduction="sum")
+        found = torch.stack([loss, torch.full_like(loss, len(images))])
+        totals = found if totals is None else totals + found
         metrics.update(logits, batch.labels)
-    values = metrics.compute()
+    values = metrics.compute()  # torchmetrics sums over the processes by itself
+    assert totals is not None, "a split has samples"
+    loss_sum, images_seen = world.sum(totals).tolist()
     return Scores(
-        loss=float(torch.stack(losses).sum()) / loader.samples,
+        loss=loss_sum / images_seen,
         top1=float(values["top1"]),
         top5=float(values["top5"]),
     )
+
+
+def mean_probabilities(first: Tensor, second: Tensor) -> Tensor:
+    """Logits of the mean of two predictions' class probabilities, float32 [B, C]: its logarithm."""
+    return torch.logaddexp(first.log_softmax(dim=1), second.log_softmax(dim=1)) - math.log(2)

@@ -105,11 +105,9 @@ def test_ctrl_c_leaves_a_usable_model_and_resume_goes_on(shapes: Path, tmp_path:
     assert process.returncode == 130
     assert "Traceback" not in errors
     assert call("evaluate", run, "--checkpoint", "last").returncode == 0
-    config = run / "config.yaml"
-    config.write_text(config.read_text().replace("epochs: 500", "epochs: 4"))
-    resumed = call("train", "--resume", run)
+    resumed = call("train", "--resume", run, "--epochs", 4)
     assert resumed.returncode == 0, resumed.stderr
-    assert "resuming after epoch" in resumed.stderr
+    assert "continuing in epoch" in resumed.stderr
 
 
 def test_usage_and_configuration_errors_exit_with_2(shapes: Path, tmp_path: Path) -> None:

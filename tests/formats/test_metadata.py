@@ -5,9 +5,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from packs import write_pack
 
 from fastsketch.errors import ConfigError, DataError
+from fastsketch.formats.export import export
 from fastsketch.formats.metadata import DatasetMetadata, FileRecord, Skipped, SourceRecord, SplitRecord
 
 METADATA = DatasetMetadata(
@@ -83,6 +86,38 @@ def test_a_split_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no 'test' split") as caught:
         METADATA.split("test")
     assert "train" in str(caught.value.hint)
+
+
+def test_joined_splits_have_the_pixels_of_both(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    pixels = {"train": rng.random(3000) ** 2, "val": 0.4 + rng.random(700) / 2}
+    splits = {
+        name: SplitRecord(samples=len(values), pixel_mean=values.mean(), pixel_std=values.std(), files={})
+        for name, values in pixels.items()
+    }
+    joined = METADATA.model_copy(update={"splits": splits}).split("train+val")
+    both = np.concatenate(list(pixels.values()))
+    assert joined.samples == 3700
+    assert (joined.pixel_mean, joined.pixel_std) == pytest.approx((both.mean(), both.std()))
+    assert (joined.files, joined.formats) == ({}, {})
+
+
+def test_joining_with_a_split_that_is_not_there_names_it() -> None:
+    with pytest.raises(ConfigError, match="no 'val' split") as caught:
+        METADATA.split("train+val")
+    assert caught.value.hint == "it has: train"
+
+
+def test_the_checksum_is_that_of_the_samples_alone(tmp_path: Path) -> None:
+    metadata = write_pack(tmp_path / "a", {"train": 9, "val": 3})
+    again = write_pack(tmp_path / "b", {"train": 9, "val": 3})
+    assert len(metadata.checksum()) == 64
+    assert again.checksum() == metadata.checksum()
+    assert export(tmp_path / "b", again, ["dali"]).checksum() == metadata.checksum()
+    assert again.model_copy(update={"splits": {"train": again.split("train")}}).checksum() != metadata.checksum()
+    file = again.split("val").files["labels"].model_copy(update={"sha256": "0" * 64})
+    val = again.split("val").model_copy(update={"files": {**again.split("val").files, "labels": file}})
+    assert again.model_copy(update={"splits": {**again.splits, "val": val}}).checksum() != metadata.checksum()
 
 
 def test_a_file_s_record(tmp_path: Path) -> None:

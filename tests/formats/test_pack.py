@@ -9,10 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from packs import write_pack
 
 from fastsketch.errors import ConfigError, DataError
 from fastsketch.formats.metadata import DatasetMetadata, SourceRecord, SplitRecord
-from fastsketch.formats.pack import COLUMNS, INK_THRESHOLD, PATCH, PackSplit, PackWriter, count_ink_patches
+from fastsketch.formats.pack import (
+    COLUMNS,
+    INK_THRESHOLD,
+    PATCH,
+    JoinedSplit,
+    PackSplit,
+    PackWriter,
+    count_ink_patches,
+    open_split,
+)
 
 SIZE = 24
 IDS = ["a/1.png", 'a/quo"te.png', "é (b)/日本.png", "a/line\nbreak.png", "b/ .png"]
@@ -146,6 +156,40 @@ def test_a_file_of_another_length(tmp_path: Path, column: str, change: int) -> N
     path.write_bytes(data[:-1] if change < 0 else data + b"\0")
     with pytest.raises(DataError, match=rf"has {len(data) + change:,} bytes instead of {len(data):,}"):
         PackSplit(tmp_path, metadata, "train")
+
+
+@pytest.fixture(scope="module")
+def three_splits(tmp_path_factory: pytest.TempPathFactory) -> tuple[JoinedSplit, list[PackSplit]]:
+    folder, names = tmp_path_factory.mktemp("joined") / "data", ("train", "val", "test")
+    metadata = write_pack(folder, dict(zip(names, (6, 4, 1), strict=True)), size=5)
+    joined = open_split(folder, metadata, "+".join(names))
+    assert isinstance(joined, JoinedSplit)
+    return joined, [PackSplit(folder, metadata, name) for name in names]
+
+
+@given(st.lists(st.integers(0, 10), max_size=12), st.integers(0, 3))
+def test_what_is_taken_is_what_lies_there(
+    three_splits: tuple[JoinedSplit, list[PackSplit]], indices: list[int], cut: int
+) -> None:
+    joined, packs = three_splits
+    pixels = np.concatenate([pack.images for pack in packs])
+    labels = np.concatenate([pack.labels for pack in packs])
+    assert (len(joined), joined.image_shape) == (11, (1, 5, 5))
+    for split, there in ((joined, range(11)), (packs[1], range(6, 10))):
+        wanted = np.array([index for index in indices if index in there], np.int64)
+        # Into a part of larger arrays, as loaders do with their buffers.
+        taken = np.full((len(wanted) + cut, 1, 5, 5), 77, np.uint8), np.full(len(wanted) + cut, -1)
+        split.take(wanted - there[0], taken[0][cut:], taken[1][cut:])
+        np.testing.assert_array_equal(taken[0][cut:], pixels[wanted])
+        np.testing.assert_array_equal(taken[1][cut:], labels[wanted])
+        assert (taken[0][:cut] == 77).all()
+        assert (taken[1][:cut] == -1).all()
+
+
+def test_a_single_name_opens_a_pack(tmp_path: Path) -> None:
+    assert isinstance(open_split(tmp_path, write(tmp_path, ALL), "train"), PackSplit)
+    with pytest.raises(ConfigError, match="no 'val' split"):
+        open_split(tmp_path, DatasetMetadata.load(tmp_path), "train+val")
 
 
 def test_a_split_that_is_not_there(tmp_path: Path) -> None:

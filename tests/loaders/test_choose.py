@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from packs import write_pack
+from packs import write_all_formats, write_pack
 
 from fastsketch.config import ConvertConfig
 from fastsketch.convert import add_formats
@@ -69,6 +69,22 @@ def test_what_does_not_is_streamed_by_what_is_there(
     kind, message = chosen(data, caplog)
     assert kind is PackLoader
     assert "ffcv is not installed, dali is not installed" in message
+
+
+def test_joined_splits_are_resident_if_they_fit_and_streamed_from_the_packs_if_not(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ffcv")
+    data = tmp_path / "data"
+    metadata = write_all_formats(data, {"train": 50, "val": 10})
+    needed = round(60 * 24 * 24 / choose.RESIDENT_SHARE)
+    for free, kind in ((needed + 10, ResidentLoader), (needed - 10, PackLoader)):
+        monkeypatch.setattr(choose, "free_memory", lambda device, free=free: free)
+        with caplog.at_level(logging.INFO):
+            assert type(open_loader(data, metadata, "train+val", Sampling(8), CPU)) is kind
+    fits, streams = (r.getMessage() for r in caplog.records if r.name == "fastsketch.loaders.choose")
+    assert "train+val: the resident loader" in fits
+    assert "ffcv and dali cannot join" in streams
 
 
 def test_free_memory_is_believable() -> None:

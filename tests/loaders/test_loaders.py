@@ -139,6 +139,42 @@ def test_ranks_in_evaluation_cover_everything_once(opened: Open, world_size: int
     assert sorted(index for share in shares for index in share) == list(range(VAL))
 
 
+@pytest.mark.parametrize("name", ["resident", "pack"])
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_joined_splits_are_one_with_the_first_s_samples_first(
+    data: Path, device: torch.device, name: str, shuffle: bool
+) -> None:
+    metadata = DatasetMetadata.load(data)
+    packs = [PackSplit(data, metadata, split) for split in ("train", "val")]
+    images = torch.cat([torch.tensor(pack.images) for pack in packs])
+    labels = torch.cat([torch.tensor(pack.labels) for pack in packs])
+    loader = open_loader(data, metadata, "train+val", Sampling(16, shuffle=shuffle), device, name=name)
+    assert (len(loader), loader.samples) == (24, TRAIN + VAL)
+    seen = []
+    for batch in loader.epoch(1):
+        assert torch.equal(batch.images.cpu(), images[batch.indices.cpu()])
+        assert torch.equal(batch.labels.cpu(), labels[batch.indices.cpu()])
+        seen += batch.indices.tolist()
+    assert sorted(seen) == list(range(TRAIN + VAL))
+    assert shuffle == (seen != sorted(seen))
+
+
+def test_joined_splits_come_in_the_same_order_from_both_loaders(data: Path) -> None:
+    metadata, sampling = DatasetMetadata.load(data), Sampling(16, shuffle=True, seed=3, drop_last=True)
+    orders = [
+        indices(open_loader(data, metadata, "train+val", sampling, torch.device("cpu"), name=name), 2)
+        for name in ("resident", "pack")
+    ]
+    assert orders[0] == orders[1]
+
+
+@pytest.mark.parametrize("name", ["ffcv", "dali"])
+def test_loaders_that_cannot_join_splits_say_so(data: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match=r"one split alone, not train\+val") as caught:
+        open_loader(data, DatasetMetadata.load(data), "train+val", Sampling(8), torch.device("cpu"), name=name)
+    assert "resident or pack" in str(caught.value)
+
+
 def test_batches_mix_the_classes(opened: Open) -> None:
     """The pack is sorted by class: a loader that shuffled too little would be seen here."""
     for batch in opened(batch_size=64, shuffle=True, drop_last=True).epoch():

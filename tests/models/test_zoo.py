@@ -7,12 +7,14 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from timm.layers import DropPath
 from torch import nn
 
 from fastsketch.config import ModelConfig
 from fastsketch.errors import ConfigError, DataError
 from fastsketch.models import SHORT_NAMES, create_model
 from fastsketch.models.zoo import pretrained_normalization, timm_name
+from fastsketch.training.checkpoint import InputSpec, load_model, save_model
 
 
 @pytest.fixture
@@ -147,3 +149,76 @@ def test_pretrained_normalization_is_one_gray_channels() -> None:
     mean, std = pretrained_normalization(model)
     assert mean == pytest.approx((0.485 + 0.456 + 0.406) / 3)
     assert std == pytest.approx((0.229 + 0.224 + 0.225) / 3)
+
+
+# ---------------------------------------------------------------------------------------------- stochastic depth
+
+
+@pytest.mark.parametrize("name", ["test_vit", "test_resnet", "test_efficientnet"])
+def test_stochastic_depth_skips_the_deepest_block_most(name: str) -> None:
+    model = create_model(ModelConfig(name=name, drop_path=0.3), num_classes=3, size=32)
+    depths = [module.drop_prob for module in model.modules() if isinstance(module, DropPath)]
+    assert depths == sorted(depths)
+    # EfficientNet's falls short of it by one block of all.
+    assert depths[-1] == pytest.approx(0.3) or (name == "test_efficientnet" and 0.2 < depths[-1] < 0.3)
+
+
+@pytest.mark.parametrize("name", ["densenet121", "vgg11", "dpn68"])
+def test_a_model_without_stochastic_depth_is_told(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"'{name}' has no stochastic depth"):
+        create_model(ModelConfig(name=name, drop_path=0.1), num_classes=3, size=32)
+
+
+# ------------------------------------------------------------------------------------------------- several sizes
+
+
+@pytest.mark.parametrize("name", ["test_vit", "test_resnet", "deit_tiny_patch16_224"])
+def test_a_model_takes_the_other_sizes_that_it_is_trained_at(name: str) -> None:
+    model = create_model(ModelConfig(name=name), num_classes=3, size=64, train_sizes=(32, 48, 64)).eval()
+    with torch.inference_mode():
+        for size in (32, 48, 64):
+            logits = model(torch.randn(2, 1, size, size))
+            assert logits.shape == (2, 3)
+            assert logits.isfinite().all()
+
+
+def test_the_position_embeddings_are_those_of_the_final_size() -> None:
+    torch.manual_seed(0)
+    fixed = create_model(ModelConfig(name="test_vit"), num_classes=3, size=64).eval()
+    flexible = create_model(ModelConfig(name="test_vit"), num_classes=3, size=64, train_sizes=(32, 64)).eval()
+    flexible.load_state_dict(fixed.state_dict())
+    images = torch.randn(2, 1, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(flexible(images), fixed(images))
+
+
+def test_position_embeddings_learn_at_a_smaller_size_too() -> None:
+    model = create_model(ModelConfig(name="test_vit"), num_classes=3, size=64, train_sizes=(32, 64))
+    model(torch.randn(2, 1, 32, 32)).sum().backward()
+    assert model.pos_embed.grad.abs().sum(dim=-1).gt(0).all()
+
+
+def test_one_size_alone_asks_nothing_of_the_model() -> None:
+    model = create_model(ModelConfig(name="beit_base_patch16_224"), num_classes=3, size=32, train_sizes=(32, 32))
+    assert model.patch_embed.img_size == (32, 32)
+
+
+def test_a_model_of_fixed_size_is_told() -> None:
+    with pytest.raises(ConfigError, match="'beit_base_patch16_224' takes images of one size only"):
+        create_model(ModelConfig(name="beit_base_patch16_224"), num_classes=3, size=224, train_sizes=(160, 224))
+
+
+def test_a_size_that_the_patches_do_not_divide_is_told() -> None:
+    with pytest.raises(ConfigError, match="'test_vit' does not take images of 40 px"):
+        create_model(ModelConfig(name="test_vit"), num_classes=3, size=64, train_sizes=(40, 64))
+
+
+def test_a_model_of_several_sizes_opens_in_plain_timm(tmp_path: Path) -> None:
+    model = create_model(ModelConfig(name="test_vit"), num_classes=3, size=64, train_sizes=(32, 64)).eval()
+    save_model(model, tmp_path, InputSpec(64, 0, 1), ["a", "b", "c"])
+    images = torch.randn(2, 1, 64, 64)
+    with torch.inference_mode():
+        expected = model(images)
+        for opened in (timm.create_model(f"local-dir:{tmp_path}", pretrained=True), load_model(tmp_path)[0]):
+            assert torch.equal(opened.eval()(images), expected)
+    assert load_model(tmp_path)[1].size == 64

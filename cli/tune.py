@@ -1,0 +1,54 @@
+"""`fastsketch tune`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .console import console, error_boundary
+
+if TYPE_CHECKING:
+    from fastsketch.config import Recipe
+
+
+def command(
+    data: Annotated[Path, typer.Argument(help="A converted data set.")],
+    model: Annotated[str | None, typer.Option(help="vit_small, vit_base, resnet50, ... or any timm name.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="A recipe's name (see `recipes`) or a YAML file.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps, ...")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Any other key: data.batch_size=64")] = None,
+) -> None:
+    """Time the ways to train a model on this device; `train` uses the fastest from then on."""
+    with error_boundary():
+        from fastsketch.config import load_recipe
+
+        resolved = load_recipe(recipe, set_ or (), data__path=str(data), model__name=model, training__device=device)
+        tune_and_report(resolved)
+
+
+def tune_and_report(recipe: Recipe) -> None:
+    """Print a line a setting, and the winner."""
+    from fastsketch.errors import ConfigError
+    from fastsketch.formats.metadata import DatasetMetadata
+    from fastsketch.training.sizes import final_size
+    from fastsketch.training.tuning import Trial, tune
+
+    if recipe.data.path is None:
+        raise ConfigError("no data set given", hint="fastsketch tune DATA, where DATA is a converted data set")
+    dataset = DatasetMetadata.load(recipe.data.path)
+    console.print("ms a step  images/s  memory   setting", style="dim")
+
+    def on_trial(trial: Trial) -> None:
+        memory = "-" if trial.memory is None else f"{trial.memory / 2**30:.1f} G"
+        if trial.seconds is None:
+            figures = f"{'-':>9}  {'-':>8}  {'-':>6}   {trial.setting}: {trial.problem}"
+        else:
+            speed = recipe.data.batch_size / trial.seconds
+            figures = f"{1e3 * trial.seconds:9.1f}  {speed:8,.0f}  {memory:>6}   {trial.setting}"
+        console.print(figures, markup=False, soft_wrap=True)
+
+    size = final_size(recipe.training.image_sizes, dataset.size)
+    best = tune(recipe, size=size, classes=len(dataset.classes), on_trial=on_trial)
+    console.print(f"[bold]best[/]: {best.setting}; `train` uses it where the recipe says auto", soft_wrap=True)

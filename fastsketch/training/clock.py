@@ -1,0 +1,106 @@
+"""When to save and when to stop: by the clock, or because somebody asked."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import perf_counter
+from types import FrameType
+from typing import Literal
+
+import torch
+
+from fastsketch.training.distributed import World
+
+log = logging.getLogger(__name__)
+
+AGREEMENT_STEPS = 16
+"""Several processes must save and stop at the same step, and agreeing on it waits for the device: so often they do."""
+
+AFFORDABLE_SHARE = 0.02
+"""Saving after an epoch may take this share of the time."""
+
+Due = Literal["save", "stop"]
+
+
+class Clock:
+    """Counts from its making, which is the beginning of training.
+
+    Args:
+        max_minutes: After which training should have stopped with everything saved; None for never.
+        save_minutes: Between two saves.
+        world: All its processes decide as rank 0 does.
+        device: That they train on.
+
+    Attributes:
+        save_seconds: What the last save took; so much is kept in reserve.
+        validation_seconds: What the last validation took; so much is kept in reserve before the next.
+    """
+
+    def __init__(self, max_minutes: float | None, save_minutes: float, world: World, device: torch.device) -> None:
+        self._started = self._saved = perf_counter()
+        self._most = None if max_minutes is None else 60 * max_minutes
+        self._between_saves = 60 * save_minutes
+        self._world = world
+        self._device = device
+        self._signal: int | None = None
+        self.save_seconds = 0.0
+        self.validation_seconds = 0.0
+
+    def due(self, step: int, *, before_validation: bool = False) -> Due | None:
+        """What is to be done after a step: never waits for the device in a single process."""
+        if self._world.size > 1 and step % AGREEMENT_STEPS and not before_validation:
+            return None
+        if self._world.agreed(self._must_stop(before_validation), self._device):
+            return "stop"
+        save = perf_counter() - self._saved >= self._between_saves
+        return "save" if self._world.agreed(save, self._device) else None
+
+    def due_after_epoch(self) -> bool:
+        """Whether to save between two epochs: if it is time, or costs little of the time since the last save."""
+        since = perf_counter() - self._saved
+        return self._world.agreed(since >= min(self._between_saves, self.save_seconds / AFFORDABLE_SHARE), self._device)
+
+    def _must_stop(self, before_validation: bool) -> bool:
+        if self._signal is not None:
+            return True
+        reserve = self.save_seconds + (self.validation_seconds if before_validation else 0)
+        return self._most is not None and perf_counter() - self._started + reserve >= self._most
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether somebody asked to stop, rather than the clock."""
+        return self._signal is not None
+
+    @contextmanager
+    def saving(self) -> Iterator[None]:
+        """Around a save."""
+        started = perf_counter()
+        yield
+        self._saved = perf_counter()
+        self.save_seconds = self._saved - started
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take Ctrl-C and SIGTERM as the wish to stop after the step; a second one ends at once, as ever."""
+        if threading.current_thread() is not threading.main_thread():
+            yield  # only the main thread may
+            return
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+        def note(number: int, frame: FrameType | None) -> None:
+            self._signal = number
+            log.info("stopping after this step, with everything saved; again to stop at once")
+            for each, handler in before.items():
+                signal.signal(each, handler)
+
+        for number in before:
+            signal.signal(number, note)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

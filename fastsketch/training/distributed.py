@@ -1,0 +1,102 @@
+"""Several processes that train one model, as torchrun starts them: NCCL between GPUs, gloo between CPUs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils._pytree import tree_map_only
+
+from fastsketch.augment.draws import Draws
+from fastsketch.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """This process among those that train together.
+
+    Attributes:
+        rank: Its number, from 0; rank 0 alone writes and reports.
+        local_rank: Its number on its own machine, which is that of its GPU.
+        size: How many there are.
+    """
+
+    rank: int = 0
+    local_rank: int = 0
+    size: int = 1
+
+    @classmethod
+    def of_environment(cls) -> World:
+        """What torchrun set in RANK, LOCAL_RANK and WORLD_SIZE; a single process if it set nothing."""
+        rank, local_rank, size = (int(os.environ.get(name, default)) for name, default in _VARIABLES)
+        return cls(rank, local_rank, size)
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the process that writes and reports."""
+        return self.rank == 0
+
+    def device_name(self, name: str) -> str:
+        """`training.device`, narrowed to this process's own GPU where there are several processes."""
+        on_gpus = name == "cuda" or (name == "auto" and torch.cuda.is_available())
+        return f"cuda:{self.local_rank}" if self.size > 1 and on_gpus else name
+
+    def share(self, batch_size: int) -> int:
+        """Images a step in this process, of a batch over all of them.
+
+        Raises:
+            ConfigError: The batch cannot be shared out evenly.
+        """
+        if batch_size % self.size:
+            raise ConfigError(f"data.batch_size {batch_size} cannot be shared among {self.size} processes")
+        return batch_size // self.size
+
+    def rows(self, draws: Draws) -> Draws:
+        """This process's part of what was drawn for a whole batch: its samples are every `size`-th of the order."""
+        if self.size == 1:
+            return draws
+        mine: Draws = tree_map_only(Tensor, lambda rows: rows[self.rank :: self.size], draws)
+        return mine
+
+    @contextmanager
+    def joined(self, device: torch.device) -> Iterator[None]:
+        """The process group, as long as training lasts."""
+        if self.size == 1:
+            yield
+            return
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        try:
+            yield
+        finally:
+            dist.destroy_process_group()
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """The model whose gradients are averaged over all processes; shares its parameters with `model`."""
+        if self.size == 1:
+            return model
+        return DistributedDataParallel(model, gradient_as_bucket_view=True)
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum over all processes, in each of them."""
+        if self.size > 1:
+            dist.all_reduce(values)
+        return values
+
+    def agreed(self, decision: bool, device: torch.device) -> bool:
+        """What rank 0 decided: clocks differ from process to process. With several processes this waits for all."""
+        if self.size == 1:
+            return decision
+        flag = torch.tensor(decision, device=device, dtype=torch.int32)
+        dist.broadcast(flag, src=0)
+        return bool(flag)
+
+
+_VARIABLES = (("RANK", "0"), ("LOCAL_RANK", "0"), ("WORLD_SIZE", "1"))

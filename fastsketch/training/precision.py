@@ -1,0 +1,33 @@
+"""Which number format the model computes in."""
+
+from __future__ import annotations
+
+import torch
+
+from fastsketch.errors import ConfigError
+
+FAST_BFLOAT16 = (8, 0)
+"""From this compute capability on, GPUs multiply bfloat16 in hardware. Torch's `is_bf16_supported` also says yes where
+it is emulated, as on a T4 (7.5), many times slower than float16."""
+
+
+def resolve_precision(name: str, device: torch.device) -> torch.dtype:
+    """`auto`, or the name of a dtype, as the dtype that the model computes in; weights stay float32.
+
+    Raises:
+        ConfigError: The device cannot train in it.
+    """
+    if name == "auto":
+        if device.type != "cuda":
+            return torch.float32
+        return torch.bfloat16 if torch.cuda.get_device_capability(device) >= FAST_BFLOAT16 else torch.float16
+    precision: torch.dtype = getattr(torch, name)
+    if precision is torch.float16 and device.type == "cpu":
+        raise ConfigError("training.precision float16 needs a GPU", hint="bfloat16 and float32 work on a CPU")
+    return precision
+
+
+def autocast(device: torch.device, precision: torch.dtype) -> torch.autocast:
+    """The context in which the model runs."""
+    reduced = precision is not torch.float32
+    return torch.autocast(device.type, dtype=precision if reduced else None, enabled=reduced)

@@ -1,0 +1,247 @@
+"""Continuing a run: what it needs, what it refuses, and how it stops in time."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import resource
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from shapes import convert_shapes, write_shapes
+
+from fastsketch.config import Recipe, load_recipe
+from fastsketch.errors import ConfigError, DataError
+from fastsketch.training.checkpoint import load_resume, previous_resume, save_resume
+from fastsketch.training.clock import Clock
+from fastsketch.training.distributed import World
+from fastsketch.training.engine import fit
+from fastsketch.training.run import Run
+
+CPU = torch.device("cpu")
+STEPS = 12  # an epoch
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("shapes")
+    return convert_shapes(write_shapes(root / "images"), root / "dataset")
+
+
+def recipe(data: Path, *overrides: str) -> Recipe:
+    small = ("model.name=test_resnet", "data.batch_size=16", "optimizer.lr=5e-2", "training.device=cpu")
+    return load_recipe(None, [*small, "training.epochs=3", *overrides], data__path=str(data))
+
+
+def same_weights(one: Run, other: Run) -> bool:
+    first, second = (load_file(run.last / "model.safetensors") for run in (one, other))
+    return all(torch.equal(first[key], second[key]) for key in first)
+
+
+def stop_after(run: Run, config: Recipe, epoch: int, step: int) -> None:
+    """Train until Ctrl-C comes in the middle of a step."""
+
+    def on_step(at_epoch: int, at_step: int, steps: int) -> None:
+        if (at_epoch, at_step) == (epoch, step):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(config, run, on_step=on_step)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (),
+        ("training.ema=0.9", "augment.mixup=1", "model.dropout=0.3", "optimizer.name=adamw", "optimizer.lr=2e-3"),
+        ("training.micro_batch=4", "training.clip_norm=1", "schedule.name=exponential"),
+        ("training.precision=bfloat16", "schedule.warmup_epochs=1"),
+    ],
+    ids=["plain", "ema", "micro-batches", "bfloat16"],
+)
+def test_ctrl_c_saves_the_step_and_resume_ends_in_the_same_bits(
+    shapes: Path, tmp_path: Path, overrides: tuple[str, ...]
+) -> None:
+    config = recipe(shapes, *overrides)
+    whole, broken = Run(tmp_path / "whole"), Run(tmp_path / "broken")
+    undisturbed = fit(config, whole)
+    stop_after(broken, config, 2, 5)
+    state = load_resume(broken.resume, CPU)
+    assert state is not None
+    assert (state["epoch"], state["steps"]) == (1, 5)
+    done: list[int] = []
+    records = fit(config, broken, resume=True, on_step=lambda epoch, step, _: done.append(epoch * STEPS + step))
+    assert len(done) == 2 * STEPS - 5
+    assert same_weights(whole, broken)
+    assert [(each.epoch, each.train_loss, each.val_loss) for each in records] == [
+        (each.epoch, each.train_loss, each.val_loss) for each in undisturbed
+    ]
+
+
+def test_more_epochs_go_on_where_the_run_ended(shapes: Path, tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    fit(recipe(shapes, "schedule.name=constant"), run)
+    records = fit(recipe(shapes, "schedule.name=constant", "training.epochs=5"), run, resume=True)
+    longer = Run(tmp_path / "longer")
+    assert [record.epoch for record in records] == [1, 2, 3, 4, 5]
+    fit(recipe(shapes, "schedule.name=constant", "training.epochs=5"), longer)
+    assert same_weights(run, longer)
+    assert run.recipe().training.epochs == 5
+
+
+def test_a_damaged_state_falls_back_to_the_one_before(
+    shapes: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = recipe(shapes, "training.save_minutes=0")
+    whole, broken = Run(tmp_path / "whole"), Run(tmp_path / "broken")
+    fit(config, whole)
+    stop_after(broken, config, 2, 5)
+    broken.resume.write_bytes(broken.resume.read_bytes()[:1000])
+    with caplog.at_level(logging.INFO, "fastsketch"):
+        fit(config, broken, resume=True)
+    assert "resume.pt is damaged" in caplog.text
+    assert "continuing in epoch 2 after step 4" in caplog.text
+    assert same_weights(whole, broken)
+
+
+def test_a_state_that_nothing_is_left_of_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "resume.pt"
+    assert load_resume(path, CPU) is None
+    for number in range(2):
+        save_resume(path, {"number": number})
+    assert load_resume(path, CPU) == {"number": 1}
+    path.write_bytes(b"")
+    assert load_resume(path, CPU) == {"number": 0}
+    previous_resume(path).write_bytes(b"nothing")
+    with pytest.raises(DataError, match="cannot be read, nor what was saved before it"):
+        load_resume(path, CPU)
+
+
+def test_a_newer_state_is_told(tmp_path: Path) -> None:
+    torch.save({"format_version": 99}, tmp_path / "resume.pt")
+    with pytest.raises(DataError, match="version 99"):
+        load_resume(tmp_path / "resume.pt", CPU)
+
+
+class Mischief:
+    """What a pickle could do."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, ("touch mischief",)
+
+
+def test_nothing_but_tensors_is_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"format_version": 1, "model": Mischief()}, tmp_path / "resume.pt")
+    with pytest.raises(DataError):
+        load_resume(tmp_path / "resume.pt", CPU)
+    assert not (tmp_path / "mischief").exists()
+
+
+def test_a_full_disk_leaves_the_state_before_whole(tmp_path: Path) -> None:
+    path = tmp_path / "resume.pt"
+    save_resume(path, {"weights": torch.ones(10)})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises((OSError, RuntimeError)):
+            save_resume(path, {"weights": torch.ones(1_000_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    state = load_resume(path, CPU)
+    assert state is not None
+    assert torch.equal(state["weights"], torch.ones(10))
+    assert [each.name for each in tmp_path.iterdir()] == ["resume.pt"]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.name=test_vit", "trained with model.name=test_resnet, not test_vit"),
+        ("optimizer.lr=1", "optimizer.lr=0.05, not 1.0"),
+        ("training.seed=1", "training.seed=0, not 1"),
+    ],
+)
+def test_another_training_is_refused(shapes: Path, tmp_path: Path, override: str, message: str) -> None:
+    run = Run(tmp_path / "run")
+    fit(recipe(shapes, "training.epochs=1"), run)
+    with pytest.raises(ConfigError, match=message):
+        fit(recipe(shapes, override), run, resume=True)
+
+
+def test_other_images_of_the_same_classes_are_refused(shapes: Path, tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    fit(recipe(shapes, "training.epochs=1"), run)
+    other = convert_shapes(write_shapes(tmp_path / "images", seed=1), tmp_path / "other")
+    with pytest.raises(ConfigError, match="other images"):
+        fit(recipe(other), run, resume=True)
+
+
+def test_max_minutes_stops_with_everything_saved(
+    shapes: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole, broken = Run(tmp_path / "whole"), Run(tmp_path / "broken")
+    fit(recipe(shapes), whole)
+    with caplog.at_level(logging.INFO, "fastsketch"):
+        records = fit(recipe(shapes, "training.max_minutes=1e-6"), broken)
+    assert records == []
+    assert "stopped in epoch 1 after step 1 of 12" in caplog.text
+    assert len(fit(recipe(shapes), broken, resume=True)) == 3
+    assert same_weights(whole, broken)
+
+
+def test_patience_ends_a_training_that_stands_still(shapes: Path, tmp_path: Path) -> None:
+    still = recipe(shapes, "optimizer.lr=1e-12", "training.epochs=9", "training.patience=2", "augment.normalize=unit")
+    run = Run(tmp_path / "run")
+    records = fit(still, run)
+    best = max(range(len(records)), key=lambda index: (records[index].val_top1 or 0, -index))
+    assert len(records) == best + 3 < 9
+    assert len(fit(still, run, resume=True)) == len(records)
+
+
+def test_the_average_is_what_is_validated_and_saved(shapes: Path, tmp_path: Path) -> None:
+    plain, averaged = Run(tmp_path / "plain"), Run(tmp_path / "averaged")
+    first, second = fit(recipe(shapes), plain), fit(recipe(shapes, "training.ema=0.5"), averaged)
+    assert [record.train_loss for record in first] == [record.train_loss for record in second]
+    assert all(one.val_loss != other.val_loss for one, other in zip(first, second, strict=True))
+    state = load_resume(averaged.resume, CPU)
+    assert state is not None
+    saved = load_file(averaged.last / "model.safetensors")
+    assert all(torch.equal(saved[key], tensor) for key, tensor in state["average"].items())
+
+
+def test_the_clock_keeps_what_saving_and_validation_took_in_reserve() -> None:
+    clock = Clock(1.0, math.inf, World(), CPU)
+    assert clock.due(0) is None
+    clock.validation_seconds = 61
+    assert clock.due(0) is None
+    assert clock.due(0, before_validation=True) == "stop"
+    clock.save_seconds = 61
+    assert clock.due(0) == "stop"
+
+
+def test_signals_are_heard_once_and_only_in_the_main_thread() -> None:
+    clock = Clock(None, math.inf, World(), CPU)
+    before = signal.getsignal(signal.SIGTERM)
+    with clock.listening():
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert clock.due(0) == "stop"
+        assert clock.interrupted
+        assert signal.getsignal(signal.SIGTERM) == before
+    heard: list[bool] = []
+
+    def elsewhere() -> None:
+        with Clock(None, math.inf, World(), CPU).listening():
+            heard.append(True)
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    assert heard == [True]
