@@ -63,6 +63,21 @@ class Selection(NamedTuple):
     inked: Tensor
 
 
+class Embedded(NamedTuple):
+    """What a patch embedding hands to the model.
+
+    Attributes:
+        patches: [B, K, D], the chosen ones.
+        kept: int64 [B, K], their positions in the grid.
+        unseen: Zeros in timm's layout, one image whose every patch is embedded as 0: what timm makes of it are the
+            class token, the registers and all position embeddings, resampled to the grid at hand.
+    """
+
+    patches: Tensor
+    kept: Tensor
+    unseen: Tensor
+
+
 def keep_inked(
     model: nn.Module, tokens: int | None, *, eval_tokens: int | None = None, mean: float = 0.0, std: float = 1.0
 ) -> nn.Module:
@@ -178,27 +193,27 @@ class InkPatchEmbed(PatchEmbed):  # type: ignore[misc]
     paper: float
     unit: float
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Embed: float [B, C, *img_size] → [B, K, D] and the patches' positions int64 [B, K].
-
-        Without a limit on the patches it is timm's result, and None.
-        """
+    def forward(self, images: Tensor) -> Tensor | Embedded:
+        """Embed the chosen patches of float [B, C, H, W]; without a limit it is timm's result, of all patches."""
         tokens = self.tokens if self.training else self.eval_tokens
         if tokens is None:
-            return super().forward(images), None
+            dense: Tensor = super().forward(images)
+            return dense
         patches = self.cut(images)
         kept = self.choose(patches, tokens).kept
         sample = torch.arange(len(images), device=images.device).unsqueeze(1)
-        columns = self.grid_size[1]
+        rows, columns = patches.shape[1:3]
         chosen = patches[sample, kept // columns, kept % columns]
         embedded = F.linear(chosen.flatten(2), self.proj.weight.flatten(1), self.proj.bias)
-        return self.norm(embedded), kept
+        grid = (rows * columns,) if self.flatten else (rows, columns)  # timm keeps the grid if sizes may change
+        return Embedded(self.norm(embedded), kept, embedded.new_zeros(1, *grid, embedded.shape[2]))
 
     def cut(self, images: Tensor) -> Tensor:
-        """Images [B, C, *img_size] → a view of their patches [B, rows, columns, C, height, width]."""
-        if tuple(images.shape[-2:]) != tuple(self.img_size):
-            raise ValueError(f"images of {tuple(images.shape[-2:])} pixels for a model of {tuple(self.img_size)}")
-        (rows, columns), (height, width) = self.grid_size, self.patch_size
+        """Images [B, C, H, W] → a view of their patches [B, rows, columns, C, height, width]."""
+        if self.strict_img_size and tuple(images.shape[2:]) != tuple(self.img_size):
+            raise ValueError(f"images of {tuple(images.shape[2:])} pixels for a model of {tuple(self.img_size)}")
+        height, width = self.patch_size
+        rows, columns = images.shape[2] // height, images.shape[3] // width
         whole: Any = images[..., : rows * height, : columns * width]  # a convolution ignores the rest, too
         cut: Tensor = whole.unflatten(3, (columns, width)).unflatten(2, (rows, height)).permute(0, 2, 4, 1, 3, 5)
         return cut
@@ -212,7 +227,7 @@ class InkPatchEmbed(PatchEmbed):  # type: ignore[misc]
                 if self.training
                 else self._ink(patches.mean(4).mean((3, 4)))
             )
-            return Selection(select(inked, rank, min(tokens, self.num_patches)), inked.flatten(1))
+            return Selection(select(inked, rank, min(tokens, inked[0].numel())), inked.flatten(1))
 
     def inked(self, patches: Tensor) -> Tensor:
         """Which patches, of those that `cut` made, hold any ink: bool [B, rows, columns]."""
@@ -223,31 +238,16 @@ class InkPatchEmbed(PatchEmbed):  # type: ignore[misc]
         return (self.paper - gray.float()) / self.unit
 
 
-def _place(patches: Tensor, kept: Tensor, placed: Tensor, prefix: int) -> Tensor:
-    """Give chosen patches [B, K, D] their positions, and put the class token and registers before them.
-
-    Args:
-        patches: Embedded.
-        kept: int64 [B, K], their positions.
-        placed: [1, prefix + N, D], what timm makes of an image whose every patch is embedded as 0.
-        prefix: Tokens that are no patches.
-    """
-    patches = patches + F.embedding(kept, placed[0, prefix:])
-    return torch.cat([placed[:, :prefix].expand(len(patches), -1, -1), patches], dim=1)
-
-
 class _InkTokens:
-    """timm's model calls `_pos_embed` with what its patch embedding gave: here the patches and where they were."""
+    """timm's model calls `_pos_embed` with what its patch embedding gave."""
 
     num_prefix_tokens: int
 
-    def _pos_embed(self, embedded: tuple[Tensor, Tensor | None]) -> Tensor:
-        patches, kept = embedded
-        if kept is None:
-            dense: Tensor = super()._pos_embed(patches)  # type: ignore[misc]
+    def _pos_embed(self, embedded: Tensor | Embedded) -> Tensor:
+        if isinstance(embedded, Tensor):
+            dense: Tensor = super()._pos_embed(embedded)  # type: ignore[misc]
             return dense
-        placed = super()._pos_embed(_unseen(self))  # type: ignore[misc]
-        return _place(patches, kept, placed, self.num_prefix_tokens)
+        return _place(embedded, super()._pos_embed(embedded.unseen), self.num_prefix_tokens)  # type: ignore[misc]
 
 
 class InkVisionTransformer(_InkTokens, VisionTransformer):  # type: ignore[misc]
@@ -261,26 +261,29 @@ class InkDistilledTransformer(_InkTokens, VisionTransformerDistilled):  # type: 
 class InkEva(Eva):  # type: ignore[misc]
     """EVA, DINOv3 and whatever else timm builds from `Eva`, with rotary position embeddings."""
 
-    def _pos_embed(self, embedded: tuple[Tensor, Tensor | None]) -> tuple[Tensor, Tensor | None]:
-        patches, kept = embedded
-        if kept is None:
-            dense: tuple[Tensor, Tensor | None] = super()._pos_embed(patches)
+    def _pos_embed(self, embedded: Tensor | Embedded) -> tuple[Tensor, Tensor | None]:
+        if isinstance(embedded, Tensor):
+            dense: tuple[Tensor, Tensor | None] = super()._pos_embed(embedded)
             return dense
-        placed, rotary = super()._pos_embed(_unseen(self))
-        tokens = _place(patches, kept, placed, self.num_prefix_tokens)
+        placed, rotary = super()._pos_embed(embedded.unseen)
+        tokens = _place(embedded, placed, self.num_prefix_tokens)
         if rotary is not None:
-            rotary = apply_keep_indices_nlc(tokens, rotary, kept)
+            rotary = apply_keep_indices_nlc(tokens, rotary, embedded.kept)
             # As timm's own: blocks come first where each has its own rotations, else all heads share one.
             rotary = rotary.transpose(0, 1) if self.rope_mixed else rotary.unsqueeze(1)
         return tokens, rotary
 
 
-def _unseen(model: Any) -> Tensor:
-    """One image whose every patch is embedded as 0, in the layout of timm's patch embedding."""
-    grid = model.patch_embed.grid_size
-    weight = model.patch_embed.proj.weight
-    shape = grid if model.dynamic_img_size else (math.prod(grid),)
-    return torch.zeros(1, *shape, len(weight), dtype=weight.dtype, device=weight.device)
+def _place(embedded: Embedded, placed: Tensor, prefix: int) -> Tensor:
+    """Give chosen patches their positions, and put the class token and registers before them.
+
+    Args:
+        embedded: K patches of each sample.
+        placed: [1, prefix + N, D], what timm makes of `embedded.unseen`.
+        prefix: Tokens that are no patches.
+    """
+    patches = embedded.patches + F.embedding(embedded.kept, placed[0, prefix:])
+    return torch.cat([placed[:, :prefix].expand(len(patches), -1, -1), patches], dim=1)
 
 
 _CHOOSING: dict[type[nn.Module], type[nn.Module]] = {

@@ -268,9 +268,23 @@ def test_a_deep_copy_is_one_of_its_own(sketches: Tensor) -> None:
         torch.testing.assert_close(average(sketches), expected)
 
 
-def test_the_number_of_patches_is_cut_to_a_smaller_input(sketches: Tensor) -> None:
-    model = keep_inked(make_model(), 12, eval_tokens=12)
-    model.set_input_size((32, 32))  # progressive resizing: 4 patches
+@pytest.mark.parametrize("name", ["test_vit", "test_vit4", "vit_small_patch16_rope_mixed_224"])
+def test_progressive_resizing_resamples_the_positions_of_what_is_kept(name: str, sketches: Tensor) -> None:
+    model = make_model(name, dynamic_img_size=True, depth=2)
+    for size, tokens in ((64, 16), (48, 16), (48, 9), (32, 16)):  # at a size with fewer patches, all are kept
+        images = sketches[..., :size, :size]
+        with torch.inference_mode():
+            keep_inked(model, None)
+            expected = model(images)
+            keep_inked(model, tokens, eval_tokens=tokens)
+            torch.testing.assert_close(model(images), expected, rtol=1e-5, atol=1e-5)
+    keep_inked(model, 3, eval_tokens=3)
+    assert model(sketches[..., :48, :48]).isfinite().all()
+
+
+def test_a_model_may_be_set_to_another_size(sketches: Tensor) -> None:
+    model = keep_inked(make_model(dynamic_img_size=False), 12, eval_tokens=12)
+    model.set_input_size((32, 32))
     with torch.inference_mode():
         ours = model(sketches[..., :32, :32])
         keep_inked(model, None)
@@ -280,9 +294,9 @@ def test_the_number_of_patches_is_cut_to_a_smaller_input(sketches: Tensor) -> No
 def test_training_and_evaluation_keep_numbers_of_their_own(sketches: Tensor) -> None:
     model = keep_inked(make_model(), 5, eval_tokens=9)
     for training, expected in ((True, 5), (False, 9)):
-        embedded, positions = model.train(training).patch_embed(sketches)
-        assert embedded.shape == (3, expected, 64)
-        assert positions.shape == (3, expected)
+        embedded = model.train(training).patch_embed(sketches)
+        assert embedded.patches.shape == (3, expected, 64)
+        assert embedded.kept.shape == (3, expected)
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -299,13 +313,13 @@ def test_it_compiles_into_one_graph(training: bool, sketches: Tensor) -> None:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_chooses_the_same_patches(dtype: torch.dtype, device: torch.device, sketches: Tensor) -> None:
     model, images = keep_inked(make_model(), 7, eval_tokens=7).to(device), sketches.to(device)
-    expected, positions = model.patch_embed(images)
+    expected = model.patch_embed(images)
     with torch.autocast(device.type, dtype):
-        embedded, chosen = model.patch_embed(images)
+        embedded = model.patch_embed(images)
         logits = model(images)
-    assert embedded.dtype == dtype
-    torch.testing.assert_close(chosen, positions)
-    torch.testing.assert_close(embedded.float(), expected, rtol=0.02, atol=0.02)
+    assert embedded.patches.dtype == dtype
+    torch.testing.assert_close(embedded.kept, expected.kept)
+    torch.testing.assert_close(embedded.patches.float(), expected.patches, rtol=0.02, atol=0.02)
     assert torch.isfinite(logits).all()
 
 
@@ -351,7 +365,7 @@ def test_a_number_that_the_grid_does_not_have_is_refused(key: str, number: int) 
 
 def test_images_of_another_size_are_refused() -> None:
     with pytest.raises(ValueError, match="32"):
-        keep_inked(make_model(), 4, eval_tokens=4)(torch.ones(1, 1, 32, 32))
+        keep_inked(make_model(dynamic_img_size=False), 4, eval_tokens=4)(torch.ones(1, 1, 32, 32))
 
 
 @settings(max_examples=100, deadline=None)
