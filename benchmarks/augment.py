@@ -36,7 +36,7 @@ from fastsketch.augment import SketchAugment, mixed_cross_entropy
 from fastsketch.augment.stock import StockAugment
 from fastsketch.config import AugmentConfig, load_recipe
 
-from .common import Contender, Timing, print_table, take_turns, write_results
+from .common import Contender, Timing, peak_bytes, print_table, take_turns, write_results
 
 RECIPE = "report-4-thickness"
 CLASSES = 250
@@ -191,26 +191,8 @@ def _several(work: Work) -> Callable[[], None]:
 
 def peak_memory(work: Work, device: torch.device) -> float:
     """The most that one batch takes beyond the uint8 images, its result included, in float32 batches."""
-    peaks = []
-    for _ in range(4):  # MixUp or CutMix
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats()
-            before = torch.cuda.memory_allocated()
-            result = work()
-            peak = torch.cuda.max_memory_allocated() - before
-        else:
-            result, peak = _peak_on_cpu(work)
-        peaks.append(peak / (result.numel() * 4))
-    return max(peaks)
-
-
-def _peak_on_cpu(work: Work) -> tuple[Tensor, int]:
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
-        result = work()
-    assert profile.profiler is not None
-    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
-    sizes = [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]
-    return result, max(int(total) for total in np.cumsum(sizes))
+    size = work().numel() * 4
+    return max(peak_bytes(work, device) for _ in range(4)) / size  # several, for MixUp or CutMix
 
 
 def share_of_training_step(config: AugmentConfig, batch_size: int) -> dict[str, float]:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -71,6 +72,24 @@ def _timing(contender: Contender, seconds: Sequence[float]) -> Timing:
 def _synchronize() -> None:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
+
+
+def peak_bytes(work: Callable[[], object], device: torch.device) -> int:
+    """The most memory that one call of `work` takes beyond what was taken before, its result included."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        result = work()
+        peak = torch.cuda.max_memory_allocated() - before
+        del result
+        return peak
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        result = work()
+    del result
+    assert profile.profiler is not None
+    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
+    sizes = [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]
+    return max(int(total) for total in np.cumsum(sizes))
 
 
 def write_results(

@@ -26,6 +26,21 @@ def sketch_folder(folder: Path, copies: int = 1) -> Path:
     return linked
 
 
+def labelled_sketches(folder: Path, per_class: int) -> Path:
+    """An ImageFolder of a few sketches of each of TU-Berlin's 250 classes, or of our drawn ones; made in `folder`."""
+    source = SHARED / "tuberlin224" / "train"
+    if not source.is_dir():
+        source = _drawn(folder / "drawn") / "train"
+    linked = folder / f"sketches-of-{per_class}"
+    for group in sorted(source.iterdir()):
+        (linked / group.name).mkdir(parents=True, exist_ok=True)
+        for path in sorted(group.glob("*.png"))[:per_class]:
+            link = linked / group.name / path.name
+            if not link.is_symlink():
+                link.symlink_to(path.resolve())
+    return linked
+
+
 def _drawn(folder: Path) -> Path:
     from fastsketch.sources.drawn import draw_dataset
 

@@ -13,6 +13,7 @@ from .console import console, error_boundary
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from fastsketch.config import Recipe
     from fastsketch.formats.pack import PackSplit
 
 PICTURES = 8
@@ -24,6 +25,9 @@ def command(
     recipe: Annotated[str | None, typer.Option(help="A recipe's name (see `recipes`) or a YAML file.")] = None,
     out: Annotated[Path, typer.Option(help="The picture to write: .png, .pdf or .svg.")] = Path("preview.png"),
     seed: Annotated[int, typer.Option(help="Decides which sketches are shown, and all that is random.")] = 0,
+    tokens: Annotated[
+        bool, typer.Option("--tokens", help="Draw which patches a vision transformer sees (model.tokens) instead.")
+    ] = False,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Any key: augment.thickness=1")] = None,
 ) -> None:
     """Draw what a recipe's augmentation makes of the training sketches: each technique alone, then all together."""
@@ -38,11 +42,15 @@ def command(
             raise ConfigError("--seed is 0 or more")
         if out.suffix not in (".png", ".pdf", ".svg"):
             raise ConfigError(f"{out}: a picture of this kind cannot be written", hint="name a .png, .pdf or .svg file")
-        augment = load_recipe(recipe, set_ or ()).augment
+        config = load_recipe(recipe, set_ or ())
         dataset = DatasetMetadata.load(data)
-        images, labels = _choose(PackSplit(data, dataset, "train"), seed)
-        rows = preview_rows(augment, images, labels, dataset.classes, seed)
+        split = PackSplit(data, dataset, "train")
+        images, labels = _choose(split, seed)
         out.parent.mkdir(parents=True, exist_ok=True)
+        if tokens:
+            _draw_tokens(out, config, split, images, labels, dataset.classes, seed)
+            return
+        rows = preview_rows(config.augment, images, labels, dataset.classes, seed)
         draw_sheet(out, rows, title=f"{data.name}, {recipe or 'default augmentation'}, seed {seed}")
         console.print(f"[bold]{escape(str(out))}[/]: {', '.join(row.name for row in rows)}", soft_wrap=True)
 
@@ -59,3 +67,42 @@ def _choose(split: PackSplit, seed: int) -> tuple[Tensor, Tensor]:
         others = order[~np.isin(order, chosen)]
         chosen = np.concatenate([chosen, others[: PICTURES - len(chosen)]])
     return torch.tensor(split.images[chosen]), torch.tensor(split.labels[chosen])
+
+
+def _draw_tokens(
+    out: Path, config: Recipe, split: PackSplit, images: Tensor, labels: Tensor, classes: list[str], seed: int
+) -> None:
+    """Draw which patches are seen of the sketches in evaluation, and of augmented ones in training."""
+    import torch
+
+    from fastsketch.augment import SketchAugment
+    from fastsketch.models import create_model
+    from fastsketch.models.ink_tokens import ink_patches, keep_inked
+    from fastsketch.models.token_preview import TokenRow, draw_tokens
+    from fastsketch.training.tokens import resolve_tokens
+
+    size = images.shape[-1]
+    wanted = config.model.model_copy(update={"weights": None, "pretrained": False})
+    if wanted.tokens == "all":  # who asks for this picture wants to know what would be left out
+        wanted = wanted.model_copy(update={"tokens": "auto"})
+    with torch.device("meta"):  # only its patches are asked for
+        model = create_model(wanted, num_classes=len(classes), size=size)
+    augment = SketchAugment(config.augment, size)
+    chosen = resolve_tokens(wanted, model, augment, split).tokens
+    patches = ink_patches(model)
+    tokens = patches.num_patches if isinstance(chosen, str) else chosen
+    keep_inked(model, tokens)
+
+    torch.manual_seed(seed)
+    augmented, _ = augment(images, labels, augment.draw(len(images), torch.Generator().manual_seed(seed)))
+    names = [classes[label] for label in labels.tolist()]
+    rows = []
+    for name, training, shown in (
+        ("evaluation", False, augment.eval()(images)),
+        ("training,\naugmented", True, augmented),
+    ):
+        selection = patches.train(training).choose(patches.cut(shown), tokens)
+        rows.append(TokenRow(name, shown, selection, names))
+    title = f"{wanted.name}, {size} px: {tokens} of {patches.num_patches} patches"
+    draw_tokens(out, rows, patches.grid_size, title)
+    console.print(f"[bold]{escape(str(out))}[/]: {escape(title)}", soft_wrap=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from fastsketch import atomic
@@ -164,6 +164,10 @@ class ModelConfig(_Stage):
         drop_path: Stochastic depth (Huang et al., 2016): probability with which the deepest block is skipped.
         head_hidden: Sizes of hidden layers between the backbone and the classifier, each with GELU and `dropout` after
             it; none is timm's own linear head. Plain timm opens such a model's backbone only.
+        tokens: Patches of each image that a vision transformer sees in training, those with ink first
+            (`fastsketch.models.ink_tokens`): `all`, a number, or `auto`, so many as hold all ink of 95 % of the
+            augmented training images.
+        eval_tokens: Those that it sees in evaluation: `same` as in training, `all`, or a number.
     """
 
     name: str = "vit_small"
@@ -172,6 +176,16 @@ class ModelConfig(_Stage):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
     head_hidden: tuple[Count, ...] = ()
+    tokens: Literal["all", "auto"] | int = "all"
+    eval_tokens: Literal["same", "all"] | int = "same"
+
+    @field_validator("tokens", "eval_tokens", mode="before")
+    @classmethod
+    def _words_or_count(cls, value: object, info: ValidationInfo) -> object:
+        words = ("all", "auto") if info.field_name == "tokens" else ("same", "all")
+        if value in words or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+            return value
+        raise ValueError(f"must be {words[0]}, {words[1]} or a number of patches from 1")
 
 
 class OptimizerConfig(_Stage):

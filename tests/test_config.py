@@ -215,3 +215,23 @@ def test_the_saved_file_is_plain_yaml(tmp_path: Path) -> None:
     values = yaml.safe_load((tmp_path / "config.yaml").read_text(encoding="utf-8"))
     assert list(values) == list(Recipe.model_fields)
     assert values["optimizer"]["lr"] == 2e-3
+
+
+# ---------------------------------------------------------------------------------------------------- ink tokens
+
+
+@pytest.mark.parametrize("value", ["auto", "all", "96", "1"])
+def test_tokens_are_a_word_or_a_number(value: str) -> None:
+    assert str(load_recipe(None, [f"model.tokens={value}"]).model.tokens) == value
+
+
+@pytest.mark.parametrize("value", ["0", "-3", "half", "0.5", "true", "[1]", "same"])
+def test_other_tokens_are_refused_in_one_line(value: str) -> None:
+    with pytest.raises(ConfigError, match=r"model\.tokens: must be all, auto or a number of patches from 1") as caught:
+        load_recipe(None, [f"model.tokens={value}"])
+    assert caught.value.message.startswith("1 problem")
+
+
+def test_patches_in_evaluation_are_not_chosen_automatically() -> None:
+    with pytest.raises(ConfigError, match="must be same, all or a number"):
+        load_recipe(None, ["model.eval_tokens=auto"])

@@ -61,6 +61,32 @@ def test_bad_options_are_told_in_one_line(dataset: Path, run_fastsketch: Run, ar
     assert "Traceback" not in done.stderr
 
 
+def test_kept_patches_are_drawn(dataset: Path, tmp_path: Path, run_fastsketch: Run) -> None:
+    seen = []
+    for number in ("auto", 2):
+        picture = tmp_path / f"{number}.png"
+        done = run_fastsketch(
+            "preview", dataset / "data", "--tokens", "--out", picture, "--set", "model.name=test_vit",
+            "--set", f"model.tokens={number}",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert "test_vit, 64 px: " in done.stdout
+        assert "of 16 patches" in done.stdout
+        seen.append(Image.open(picture).convert("RGB"))
+    orange = [sum(count for count, color in image.getcolors(1 << 24) if color == (251, 211, 180)) for image in seen]
+    assert orange[1] > 10 * orange[0] + 1000, "with two patches ink is left out"
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [("model.name=resnet18", "no grid of patches"), ("model.tokens=17", "4 × 4 = 16"), ("model.tokens=0", "from 1")],
+)
+def test_patches_that_cannot_be_kept_are_told(dataset: Path, run_fastsketch: Run, setting: str, told: str) -> None:
+    done = run_fastsketch("preview", dataset / "data", "--tokens", "--set", "model.name=test_vit", "--set", setting)
+    assert done.returncode == 2
+    assert told in done.stderr.replace("\n", " ")
+
+
 def test_rows_are_what_the_recipe_turns_on() -> None:
     images, labels = sketches(6), torch.arange(6) % 3
     names = [row.name for row in preview_rows(AugmentConfig(flip=0), images, labels, CLASSES, seed=0)]

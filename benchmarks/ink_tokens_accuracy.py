@@ -1,0 +1,362 @@
+"""What do ink tokens cost in accuracy, and what do they gain in the same time?
+
+    fastsketch bench ink_tokens_accuracy
+
+A small vision transformer learns Quick, Draw! from scratch (all patches, once), then TU-Berlin in every way below with
+several seeds. Each result is measured twice: seeing as many patches as in training, and seeing all, as in plain timm.
+Without the real sketches it learns our drawn ones from scratch. Hours on a CPU, minutes with `--quick`.
+
+| contender          | patches                            | epochs                                     |
+|--------------------|------------------------------------|--------------------------------------------|
+| dense              | all                                | E                                          |
+| ink, equal epochs  | auto                               | E                                          |
+| ink, equal time    | auto                               | as many as take the dense one's time       |
+| ink, then dense    | auto, all in the last fifth        | E                                          |
+| ink, random fill   | auto, filled with any blank paper  | E                                          |
+"""
+
+from __future__ import annotations
+
+import copy
+import statistics
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import perf_counter
+from unittest.mock import patch
+
+import timm
+import torch
+from matplotlib.figure import Figure
+from rich.console import Console
+from torch import Tensor, nn
+
+from fastsketch import atomic
+from fastsketch.augment import SketchAugment, mixed_cross_entropy
+from fastsketch.config import AugmentConfig, ConvertConfig, ModelConfig, OptimizerConfig, ScheduleConfig
+from fastsketch.convert import convert_dataset
+from fastsketch.formats.metadata import DatasetMetadata
+from fastsketch.formats.pack import PackSplit
+from fastsketch.models import ink_tokens
+from fastsketch.models.ink_tokens import keep_inked
+from fastsketch.sources import open_source
+from fastsketch.training.optim import create_optimizer, create_schedule
+from fastsketch.training.tokens import resolve_tokens
+
+from .common import write_results
+from .originals import SHARED, labelled_sketches
+
+console = Console(highlight=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """How large everything is; the patches are a fourteenth of the side, as ViT-S/16's are at 224 px."""
+
+    size: int
+    width: int
+    depth: int
+    classes: int | None
+    drawings: int
+    pretrain_epochs: int
+    epochs: int
+    seeds: int
+    batch_size: int = 64
+    lr: float = 1e-3
+
+
+QUICK = Study(size=56, width=48, depth=1, classes=6, drawings=20, pretrain_epochs=1, epochs=2, seeds=2)
+ON_CPU = Study(size=112, width=128, depth=4, classes=50, drawings=150, pretrain_epochs=6, epochs=16, seeds=3)
+ON_GPU = Study(size=224, width=384, depth=12, classes=None, drawings=150, pretrain_epochs=30, epochs=30, seeds=3)
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way to train."""
+
+    name: str
+    ink: bool = True
+    equal_time: bool = False
+    dense_share: float = 0.0
+    random_fill: bool = False
+
+
+WAYS = (
+    Way("dense", ink=False),
+    Way("ink, equal epochs"),
+    Way("ink, equal time", equal_time=True),
+    Way("ink, then dense", dense_share=0.2),
+    Way("ink, random fill", random_fill=True),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One run: top-1 in [0, 1] seeing as many patches as in training, and seeing all; seconds of training."""
+
+    way: str
+    seed: int
+    epochs: int
+    top1: float
+    top1_all_patches: float
+    seconds: float
+
+
+class Data:
+    """A split on the device."""
+
+    def __init__(self, folder: Path, split: str, device: torch.device) -> None:
+        self.metadata = DatasetMetadata.load(folder)
+        self.pack = PackSplit(folder, self.metadata, split)
+        self.images = torch.tensor(self.pack.images, device=device)
+        self.labels = torch.tensor(self.pack.labels, device=device)
+
+    def batches(self, size: int, generator: torch.Generator | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Whole batches in a random order, or all in order."""
+        count, device = len(self.labels), self.images.device
+        order = torch.arange(count, device=device)
+        if generator is not None:
+            order = torch.randperm(count, generator=generator, device=device)[: max(1, count // size) * size]
+        for rows in order.split(size):
+            yield self.images[rows], self.labels[rows]
+
+
+def run(out: Path, *, quick: bool = False) -> Path:
+    """Run the study; return the JSON that it wrote beside its plot.
+
+    Args:
+        out: Folder for the results.
+        quick: Small and few, to see that it runs.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    study = QUICK if quick else ON_GPU if device.type == "cuda" else ON_CPU
+    augment = SketchAugment(AugmentConfig(rotation=10, shear=5), study.size).to(device)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        train, val, drawings = data_sets(folder, study, device)
+        weights = pretrained(study, drawings, augment) if drawings else None
+        model = start(study, train, weights, seed=0)
+        tokens = resolve_tokens(ModelConfig(tokens="auto"), model, augment, train.pack).tokens
+        assert isinstance(tokens, int), "these sketches are too dense for ink tokens"
+        ratio = time_ratio(study, model, train, augment, tokens)
+        console.print(f"{tokens} of {model.patch_embed.num_patches} patches, a step is {ratio:.2f} times as fast")
+        results = []
+        for seed in range(study.seeds):
+            for way in WAYS:
+                epochs = round(study.epochs * ratio) if way.equal_time else study.epochs
+                results.append(one_run(study, way, seed, epochs, tokens, weights, train, val, augment))
+                console.print(_line(results[-1]))
+    table = summary(results)
+    for name, row in table.items():
+        console.print(f"{name:20} " + "  ".join(f"{key} {value:.4f}" for key, value in row.items()))
+    settings = {
+        **asdict(study), "classes": len(train.metadata.classes), "train": len(train.labels), "val": len(val.labels),
+        "tokens": tokens, "patches": model.patch_embed.num_patches, "times_faster": ratio, "quick": quick,
+    }  # fmt: skip
+    runs = [asdict(result) for result in results]
+    path = write_results(out, "ink_tokens_accuracy", settings, [], runs=runs, summary=table)
+    plot(path.with_suffix(".png"), results, f"{len(val.labels)} sketches of {len(train.metadata.classes)} classes")
+    return path
+
+
+# ------------------------------------------------------------------------------------------------------- material
+
+
+def data_sets(folder: Path, study: Study, device: torch.device) -> tuple[Data, Data, Data | None]:
+    """Training and validation sketches, and drawings to learn from before."""
+    real = (SHARED / "tuberlin224").is_dir()
+    source = SHARED / "tuberlin224" if real else labelled_sketches(folder, 60)
+    split = None if real else "48/12"
+    convert_dataset(
+        open_source(source), folder / "sketches", ConvertConfig(size=study.size, split=split, classes=study.classes)
+    )
+    train, val = (Data(folder / "sketches", part, device) for part in ("train", "val"))
+    if not (SHARED / "quickdraw-strokes").is_dir():
+        return train, val, None
+    classes = study.classes and 2 * study.classes
+    drawings = ConvertConfig(size=study.size, split=f"{study.drawings}/0/0", classes=classes)
+    convert_dataset(open_source(SHARED / "quickdraw-strokes"), folder / "drawings", drawings)
+    return train, val, Data(folder / "drawings", "train", device)
+
+
+def create(study: Study, classes: int) -> nn.Module:
+    """A vision transformer of the study's width and depth."""
+    model: nn.Module = timm.create_model(
+        "vit_tiny_patch16_224",
+        in_chans=1,
+        num_classes=classes,
+        img_size=study.size,
+        patch_size=study.size // 14,
+        embed_dim=study.width,
+        depth=study.depth,
+        num_heads=max(1, study.width // 64),
+    )
+    return model
+
+
+def pretrained(study: Study, drawings: Data, augment: SketchAugment) -> dict[str, Tensor]:
+    """Weights, but for the classifier's, learned from drawings with all patches."""
+    torch.manual_seed(0)
+    model = create(study, len(drawings.metadata.classes)).to(drawings.images.device)
+    learn(study, model, drawings, augment, study.pretrain_epochs, seed=0)
+    return {key: value.detach() for key, value in model.state_dict().items() if not key.startswith("head.")}
+
+
+def start(study: Study, data: Data, weights: dict[str, Tensor] | None, seed: int) -> nn.Module:
+    """The model that every way starts from, its classifier new."""
+    torch.manual_seed(seed)
+    model = create(study, len(data.metadata.classes)).to(data.images.device)
+    if weights:
+        model.load_state_dict(weights, strict=False)
+    return model
+
+
+# ------------------------------------------------------------------------------------------------------- training
+
+
+def one_run(
+    study: Study,
+    way: Way,
+    seed: int,
+    epochs: int,
+    tokens: int,
+    weights: dict[str, Tensor] | None,
+    data: Data,
+    val: Data,
+    augment: SketchAugment,
+) -> Result:
+    """Train in one way with one seed, and measure."""
+    model = start(study, data, weights, seed)
+    number = tokens if way.ink else None
+    with patch.object(ink_tokens, "_ink_around", torch.rand_like if way.random_fill else ink_tokens._ink_around):
+        seconds = learn(study, model, data, augment, epochs, seed, number, dense_share=way.dense_share)
+    seen = None if way.dense_share else number
+    return Result(
+        way.name, seed, epochs, top1(model, val, augment, seen), top1(model, val, augment, None), round(seconds, 1)
+    )
+
+
+def learn(
+    study: Study,
+    model: nn.Module,
+    data: Data,
+    augment: SketchAugment,
+    epochs: int,
+    seed: int,
+    tokens: int | None = None,
+    dense_share: float = 0.0,
+) -> float:
+    """Train `model`, with `tokens` patches but for the last share of the epochs; return the seconds it took."""
+    device = data.images.device
+    optimizer = create_optimizer(model, OptimizerConfig(name="adamw", lr=study.lr, weight_decay=0.05))
+    steps = max(1, len(data.labels) // study.batch_size)
+    schedule = create_schedule(optimizer, ScheduleConfig(warmup_epochs=1), epochs=epochs, steps_per_epoch=steps)
+    generator = torch.Generator(device).manual_seed(seed)
+    model.train()
+    augment.train()
+    started = perf_counter()
+    for epoch in range(epochs):
+        keep_inked(model, None if epoch >= epochs * (1 - dense_share) else tokens)
+        for step, (images, labels) in enumerate(data.batches(study.batch_size, generator)):
+            schedule.step_update(epoch * steps + step)
+            _step(model, optimizer, augment, images, labels, generator)
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return perf_counter() - started
+
+
+def _step(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    augment: SketchAugment,
+    images: Tensor,
+    labels: Tensor,
+    generator: torch.Generator,
+) -> None:
+    images, targets = augment(images, labels, augment.draw(len(labels), generator))
+    with torch.autocast("cuda", torch.bfloat16, enabled=images.is_cuda):
+        logits = model(images)
+    loss = mixed_cross_entropy(logits, targets, 0.1)
+    optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+
+
+def time_ratio(study: Study, model: nn.Module, data: Data, augment: SketchAugment, tokens: int) -> float:
+    """How many times as fast a step is with so many patches as with all."""
+    model = copy.deepcopy(model).train()
+    augment.train()
+    optimizer = create_optimizer(model, OptimizerConfig(name="adamw", lr=1e-6))
+    generator = torch.Generator(data.images.device).manual_seed(0)
+    images, labels = next(data.batches(study.batch_size))
+    seconds: dict[int | None, list[float]] = {None: [], tokens: []}
+    for _ in range(6):
+        for number, times in seconds.items():
+            keep_inked(model, number)
+            started = perf_counter()
+            _step(model, optimizer, augment, images, labels, generator)
+            if images.is_cuda:
+                torch.cuda.synchronize()
+            times.append(perf_counter() - started)
+    dense, ink = (statistics.median(times[1:]) for times in seconds.values())
+    return dense / ink
+
+
+@torch.inference_mode()
+def top1(model: nn.Module, data: Data, augment: SketchAugment, tokens: int | None) -> float:
+    """Share of sketches whose class has the largest logit, seeing so many patches of each."""
+    keep_inked(model, None, eval_tokens=tokens).eval()
+    augment.eval()
+    right = [(model(augment(images)).argmax(dim=1) == labels).sum() for images, labels in data.batches(256)]
+    return int(torch.stack(right).sum()) / len(data.labels)
+
+
+# -------------------------------------------------------------------------------------------------------- results
+
+
+def summary(results: list[Result]) -> dict[str, dict[str, float]]:
+    """Mean and standard deviation over the seeds of each way, and how far it is from dense, seed by seed."""
+    dense = {result.seed: result.top1 for result in results if result.way == WAYS[0].name}
+    table = {}
+    for way in WAYS:
+        found = [result for result in results if result.way == way.name]
+        scores, whole = [each.top1 for each in found], [each.top1_all_patches for each in found]
+        table[way.name] = {
+            "top1": statistics.mean(scores),
+            "std": statistics.stdev(scores),
+            "over_dense": statistics.mean(each.top1 - dense[each.seed] for each in found),
+            "top1_all_patches": statistics.mean(whole),
+            "std_all_patches": statistics.stdev(whole),
+            "seconds": statistics.mean(each.seconds for each in found),
+        }
+    return table
+
+
+def _line(result: Result) -> str:
+    return (
+        f"seed {result.seed}  {result.way:20} {result.epochs} epochs, {result.seconds:.0f} s: "
+        f"{result.top1:.2%}, seeing all patches {result.top1_all_patches:.2%}"
+    )
+
+
+def plot(path: Path, results: list[Result], title: str) -> None:
+    """Top-1 of every run, filled seeing what it was trained with, hollow seeing all; a bar is the mean."""
+    figure = Figure(figsize=(7.5, 4), layout="constrained")
+    axes = figure.subplots()
+    for row, way in enumerate(reversed(WAYS)):
+        found = [result for result in results if result.way == way.name]
+        for offset, key, face in ((0.12, "top1", "C0"), (-0.12, "top1_all_patches", "white")):
+            scores = [100 * getattr(each, key) for each in found]
+            axes.plot(scores, [row + offset] * len(scores), "o", color="C0", markerfacecolor=face, markersize=7)
+            axes.plot([statistics.mean(scores)] * 2, [row + offset - 0.1, row + offset + 0.1], color="0.2", linewidth=2)
+    axes.set_yticks(range(len(WAYS)), [way.name for way in reversed(WAYS)])
+    axes.set(title=f"Ink tokens: {title}", xlabel="top-1 in %  (● seeing as many patches as in training, ○ all)")
+    axes.grid(axis="x", alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    with atomic.replacing(path) as temporary:
+        figure.savefig(temporary, dpi=130)
+
+
+if __name__ == "__main__":
+    run(Path(__file__).parent / "results")

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from packs import write_pack
+from shapes import convert_shapes, write_shapes
+from torch import nn
+
+from fastsketch.augment import create_augment
+from fastsketch.config import AugmentConfig, ModelConfig
+from fastsketch.errors import ConfigError
+from fastsketch.formats.metadata import DatasetMetadata
+from fastsketch.formats.pack import PackSplit
+from fastsketch.models.ink_tokens import ink_patches
+from fastsketch.training.checkpoint import InputSpec
+from fastsketch.training.tokens import apply_tokens, resolve_tokens
+
+SIZE = 96
+AUTO = ModelConfig(name="test_vit", tokens="auto")
+STILL = AugmentConfig(rotation=0, translation=0, scale=(1, 1), shear=0, flip=0)
+MIXED = STILL.model_copy(update={"mixup": 1.0})
+
+
+@pytest.fixture(scope="module")
+def split(tmp_path_factory: pytest.TempPathFactory) -> PackSplit:
+    root = tmp_path_factory.mktemp("shapes")
+    folder = convert_shapes(write_shapes(root / "images"), root / "dataset", size=SIZE)
+    return PackSplit(folder, DatasetMetadata.load(folder), "train")
+
+
+def make_model(name: str = "test_vit", size: int | None = SIZE) -> nn.Module:
+    with torch.device("meta"):
+        model: nn.Module = timm.create_model(
+            name, in_chans=1, num_classes=3, **({} if size is None else {"img_size": size})
+        )
+    return model
+
+
+def resolved(split: PackSplit, augment: AugmentConfig = STILL, name: str = "test_vit", size: int = SIZE) -> ModelConfig:
+    return resolve_tokens(AUTO, make_model(name, size), create_augment(augment, size), split)
+
+
+@pytest.mark.parametrize("statistics", [(0.0, 1.0), (0.95, 0.2)])
+def test_ink_is_counted_in_the_models_input_as_it_was_in_the_data_set(
+    split: PackSplit, statistics: tuple[float, float]
+) -> None:
+    mean, std = statistics
+    patches = ink_patches(make_model(), mean=mean, std=std)
+    images = create_augment(STILL, SIZE, mean, std).eval()(torch.tensor(split.images))
+    counts = patches.inked(patches.cut(images)).sum(dim=(1, 2)).numpy()
+    np.testing.assert_array_equal(counts, split.ink)
+
+
+def test_auto_is_a_number_that_holds_19_of_20_training_images(split: PackSplit) -> None:
+    tokens = resolved(split).tokens
+    assert isinstance(tokens, int)
+    assert np.mean(split.ink <= tokens) >= 0.95
+    assert (tokens + 1) % 8 == 0  # with the class token
+    assert tokens < np.quantile(split.ink, 0.95) + 8
+
+
+def test_auto_follows_the_augmentation_and_repeats_itself(split: PackSplit) -> None:
+    tokens = resolved(split).tokens
+    assert resolved(split).tokens == tokens
+    more = resolved(split, MIXED).tokens
+    assert more == "all" or more > tokens  # two sketches on each other
+
+
+def test_auto_counts_in_the_models_own_patches(split: PackSplit) -> None:
+    model = make_model("vit_tiny_patch16_224")
+    coarse = resolve_tokens(AUTO, model, create_augment(STILL, SIZE), split).tokens
+    fine = resolve_tokens(AUTO, make_model("vit_small_patch8_224"), create_augment(STILL, SIZE), split).tokens
+    assert fine > coarse
+
+
+def test_dense_images_fall_back_to_all_with_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    dataset = write_pack(tmp_path / "noise", {"train": 20}, size=SIZE)
+    with caplog.at_level(logging.INFO, logger="fastsketch"):
+        config = resolved(PackSplit(tmp_path / "noise", dataset, "train"))
+    assert config.tokens == "all"
+    assert [record.getMessage() for record in caplog.records] == [
+        "ink tokens: all 36 patches are kept, for images have ink in 100 %"
+    ]
+
+
+def test_auto_logs_what_it_chose(split: PackSplit, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="fastsketch"):
+        tokens = resolved(split).tokens
+    assert f"{tokens} of 36 patches" in caplog.text
+
+
+def test_auto_needs_a_vision_transformer(split: PackSplit) -> None:
+    with pytest.raises(ConfigError, match="no grid of patches"):
+        resolve_tokens(AUTO, make_model("test_resnet", None), create_augment(STILL, SIZE), split)
+
+
+def test_numbers_and_all_stay_what_they_are(split: PackSplit) -> None:
+    for tokens in ("all", 5):
+        config = ModelConfig(tokens=tokens)
+        assert resolve_tokens(config, make_model("test_resnet", None), create_augment(STILL, SIZE), split) == config
+
+
+@pytest.mark.parametrize(
+    ("tokens", "eval_tokens", "expected"),
+    [("all", "same", (36, 36)), (9, "same", (9, 9)), (9, "all", (9, 36)), (9, 20, (9, 20)), ("all", 9, (36, 9))],
+)
+def test_the_model_keeps_what_the_configuration_says(
+    tokens: str | int, eval_tokens: str | int, expected: tuple[int, int]
+) -> None:
+    model = timm.create_model("test_vit", in_chans=1, img_size=SIZE)
+    config = ModelConfig(tokens=tokens, eval_tokens=eval_tokens)
+    apply_tokens(config, model, InputSpec(SIZE, 0.5, 0.25))
+    images = torch.full((2, 1, SIZE, SIZE), 2.0)
+    seen = tuple(model.train(training).forward_features(images).shape[1] - 1 for training in (True, False))
+    assert seen == expected
