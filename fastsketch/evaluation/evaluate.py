@@ -21,6 +21,7 @@ from fastsketch.models.zoo import place
 from fastsketch.training.checkpoint import load_model
 from fastsketch.training.precision import resolve_precision
 from fastsketch.training.run import Run
+from fastsketch.training.tokens import apply_tokens
 from fastsketch.training.validation import Scores, accuracy_metrics, validate
 
 
@@ -68,6 +69,7 @@ def evaluate_run(
         raise ConfigError(f"{data} has other classes than the data set that {run.root} was trained on")
     target = resolve_device(device)
     model, spec = load_model(run.root / checkpoint)
+    apply_tokens(recipe.model, model, spec)
     if run.dataset().size != dataset.size:
         raise ConfigError(f"{run.root} was trained on {run.dataset().size} px images, {data} has {dataset.size} px")
     loader = open_loader(data, dataset, split, Sampling(recipe.data.eval_batch_size), target)

@@ -18,6 +18,7 @@ from fastsketch.config import Recipe
 from fastsketch.device import resolve_device
 from fastsketch.errors import ConfigError, FastSketchError
 from fastsketch.formats.metadata import DatasetMetadata
+from fastsketch.formats.pack import PackSplit
 from fastsketch.loaders import Sampling, open_loader
 from fastsketch.loaders.base import derived_seed
 from fastsketch.models import create_model, freeze_backbone
@@ -34,6 +35,7 @@ from fastsketch.training.services import Service, check_services, open_services
 from fastsketch.training.sizes import final_size, image_size_at
 from fastsketch.training.state import TrainState
 from fastsketch.training.step import TrainStep
+from fastsketch.training.tokens import apply_tokens, resolve_tokens
 from fastsketch.training.tracking import EpochRecord, Tracker
 from fastsketch.training.tuning import Setting, tuned
 from fastsketch.training.validation import accuracy_metrics, validate
@@ -107,6 +109,9 @@ def _fit(
     model = place(model, device, setting.channels_last)
     spec = _input_spec(recipe, dataset, model, size)
     augment = create_augment(recipe.augment, spec.size, spec.mean, spec.std).to(device)
+    tokens = resolve_tokens(recipe.model, model, augment, PackSplit(folder, dataset, "train"))
+    recipe = recipe.model_copy(update={"model": tokens})  # `auto` as a number, for `evaluate`
+    apply_tokens(recipe.model, model, spec)
     metrics = accuracy_metrics(classes).to(device)
 
     # --------------------------------------------------------------------------------------------------- loaders

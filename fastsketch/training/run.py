@@ -97,7 +97,7 @@ class Run:
                 hint="start a new run, from this one's weights with --weights",
             )
         old, new = _settings(self.recipe()), _settings(recipe)
-        changed = [key for key in old if old[key] != new[key] and key not in CHANGEABLE]
+        changed = [key for key in old if new[key] not in (old[key], "auto") and key not in CHANGEABLE]
         if changed:
             key = changed[0]
             raise ConfigError(

@@ -199,3 +199,19 @@ def test_normalisation_is_saved_with_the_model(shapes: Path, tmp_path: Path, nor
     expected = {"unit": (0, 1), "standard": (pixels.mean(), pixels.std()), "pretrained": (0.5, 0.5)}[normalize]
     assert math.isclose(spec.mean, expected[0], abs_tol=1e-3)
     assert math.isclose(spec.std, expected[1], abs_tol=1e-3)
+
+
+def test_a_model_that_saw_inked_patches_only_is_evaluated_so_and_opens_in_plain_timm(
+    shapes: Path, tmp_path: Path
+) -> None:
+    run = Run(tmp_path / "run")
+    overrides = ["model.name=test_vit", "model.tokens=auto", "augment.translation=0", "augment.scale=[0.7,0.7]"]
+    records = fit(recipe(shapes, 2, *overrides), run)
+    assert run.recipe().model.tokens in ("all", 3)  # of 2 × 2 patches of 16 px
+    fewer = Run(tmp_path / "fewer")
+    records = fit(recipe(shapes, 2, *overrides, "model.tokens=2"), fewer)
+    scores = evaluate_run(fewer, "val", checkpoint="last", device="cpu").scores
+    assert (scores.loss, scores.top1) == (records[-1].val_loss, records[-1].val_top1)
+    dense = timm.create_model(f"local-dir:{fewer.last}", pretrained=True)
+    assert dense(torch.ones(1, 1, 32, 32)).shape == (1, 3)
+    assert len(fit(recipe(shapes, 3, *overrides), run, resume=True)) == 3
