@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -8,16 +10,20 @@ import pytest
 import timm
 import torch
 from packs import write_pack
+from safetensors.torch import load_file
 from shapes import convert_shapes, write_shapes
 from torch import nn
 
 from fastsketch.augment import create_augment
-from fastsketch.config import AugmentConfig, ModelConfig
+from fastsketch.config import AugmentConfig, ModelConfig, Recipe, load_recipe
 from fastsketch.errors import ConfigError
+from fastsketch.evaluation import evaluate_run
 from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.formats.pack import PackSplit
 from fastsketch.models.ink_tokens import ink_patches
 from fastsketch.training.checkpoint import InputSpec
+from fastsketch.training.engine import fit
+from fastsketch.training.run import Run
 from fastsketch.training.tokens import apply_tokens, resolve_tokens
 
 SIZE = 96
@@ -27,10 +33,14 @@ MIXED = STILL.model_copy(update={"mixup": 1.0})
 
 
 @pytest.fixture(scope="module")
-def split(tmp_path_factory: pytest.TempPathFactory) -> PackSplit:
+def dataset_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("shapes")
-    folder = convert_shapes(write_shapes(root / "images"), root / "dataset", size=SIZE)
-    return PackSplit(folder, DatasetMetadata.load(folder), "train")
+    return convert_shapes(write_shapes(root / "images"), root / "dataset", size=SIZE)
+
+
+@pytest.fixture(scope="module")
+def split(dataset_folder: Path) -> PackSplit:
+    return PackSplit(dataset_folder, DatasetMetadata.load(dataset_folder), "train")
 
 
 def make_model(name: str = "test_vit", size: int | None = SIZE) -> nn.Module:
@@ -118,3 +128,60 @@ def test_the_model_keeps_what_the_configuration_says(
     images = torch.full((2, 1, SIZE, SIZE), 2.0)
     seen = tuple(model.train(training).forward_features(images).shape[1] - 1 for training in (True, False))
     assert seen == expected
+
+
+# ------------------------------------------------------------------------------------------------------ whole runs
+
+
+def tokens_recipe(folder: Path, epochs: int, *overrides: str) -> Recipe:
+    return load_recipe(
+        None,
+        [
+            "model.name=test_vit",
+            "model.tokens=auto",
+            "model.dropout=0",
+            "data.batch_size=16",
+            "optimizer.name=adamw",
+            "optimizer.lr=3e-3",
+            "training.device=cpu",
+            *overrides,
+        ],
+        data__path=str(folder),
+        training__epochs=epochs,
+    )
+
+
+@pytest.mark.parametrize(
+    "overrides", [(), ("training.image_sizes=[64, 96]", "training.ema=0.9"), ("augment.engine=kornia",)]
+)
+def test_a_run_records_its_number_and_evaluates_as_it_validated(
+    split: PackSplit, dataset_folder: Path, tmp_path: Path, overrides: tuple[str, ...]
+) -> None:
+    run = Run(tmp_path / "run")
+    records = fit(tokens_recipe(dataset_folder, 2, *overrides), run)
+    tokens = run.recipe().model.tokens
+    assert isinstance(tokens, int)
+    assert tokens < 36
+    scores = evaluate_run(run, "val", checkpoint="last").scores
+    assert (scores.top1, scores.loss) == pytest.approx((records[-1].val_top1, records[-1].val_loss))
+    dense = timm.create_model(f"local-dir:{run.last}", pretrained=True)
+    assert type(dense) is timm.models.VisionTransformer
+
+
+def test_a_resumed_run_goes_on_with_the_number_it_had(dataset_folder: Path, tmp_path: Path) -> None:
+    whole, parts = Run(tmp_path / "whole"), Run(tmp_path / "parts")
+    fit(tokens_recipe(dataset_folder, 2), whole)
+    seen = 0
+
+    def stop(epoch: int, step: int, steps: int) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == steps + 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(tokens_recipe(dataset_folder, 2), parts, on_step=stop)
+    fit(parts.recipe(), parts, resume=True)
+    ours, expected = (load_file(run.last / "model.safetensors") for run in (parts, whole))
+    for key, value in expected.items():
+        torch.testing.assert_close(ours[key], value, rtol=0, atol=0, msg=key)
