@@ -32,7 +32,7 @@ def tune_and_report(recipe: Recipe) -> None:
     """Print a line a setting, and the winner."""
     from fastsketch.errors import ConfigError
     from fastsketch.formats.metadata import DatasetMetadata
-    from fastsketch.training.sizes import final_size
+    from fastsketch.formats.pack import PackSplit
     from fastsketch.training.tuning import Trial, tune
 
     if recipe.data.path is None:
@@ -49,6 +49,6 @@ def tune_and_report(recipe: Recipe) -> None:
             figures = f"{1e3 * trial.seconds:9.1f}  {speed:8,.0f}  {memory:>6}   {trial.setting}"
         console.print(figures, markup=False, soft_wrap=True)
 
-    size = final_size(recipe.training.image_sizes, dataset.size)
-    best = tune(recipe, size=size, classes=len(dataset.classes), on_trial=on_trial)
+    split = PackSplit(recipe.data.path, dataset, "train")
+    best = tune(recipe, split, classes=len(dataset.classes), on_trial=on_trial)
     console.print(f"[bold]best[/]: {best.setting}; `train` uses it where the recipe says auto", soft_wrap=True)

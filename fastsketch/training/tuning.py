@@ -25,7 +25,9 @@ from fastsketch.augment import create_augment
 from fastsketch.config import Recipe
 from fastsketch.device import resolve_device
 from fastsketch.errors import ConfigError, FastSketchError
+from fastsketch.formats.pack import PackSplit
 from fastsketch.models.zoo import create_model, place
+from fastsketch.training.checkpoint import InputSpec
 from fastsketch.training.compilation import (
     compiled,
     difference,
@@ -36,7 +38,9 @@ from fastsketch.training.compilation import (
 )
 from fastsketch.training.optim import create_optimizer
 from fastsketch.training.precision import resolve_precision
+from fastsketch.training.sizes import final_size
 from fastsketch.training.step import Probe, TrainStep
+from fastsketch.training.tokens import apply_tokens, resolve_tokens
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +81,7 @@ class Trial:
     memory: int | None = None
 
 
-def tune(recipe: Recipe, *, size: int, classes: int, on_trial: Callable[[Trial], None] | None = None) -> Trial:
+def tune(recipe: Recipe, split: PackSplit, *, classes: int, on_trial: Callable[[Trial], None] | None = None) -> Trial:
     """Time each sensible setting for a recipe and remember the fastest.
 
     One thing is changed at a time, from eager mode with as large micro-batches as memory allows: the memory order, the
@@ -85,7 +89,7 @@ def tune(recipe: Recipe, *, size: int, classes: int, on_trial: Callable[[Trial],
 
     Args:
         recipe: Its `compile`, `channels_last` and `micro_batch` are what is looked for.
-        size: Side of the images in pixels.
+        split: The training split, for the size of its images, and where `model.tokens` is `auto`.
         classes: Number of classes.
         on_trial: Called with each trial.
 
@@ -94,7 +98,8 @@ def tune(recipe: Recipe, *, size: int, classes: int, on_trial: Callable[[Trial],
         FastSketchError: Not even eager mode works.
     """
     device = resolve_device(recipe.training.device)
-    bench = _Bench(recipe, size, classes, device)
+    size = final_size(recipe.training.image_sizes, split.images.shape[-1])
+    bench = _Bench(recipe, split, size, classes, device)
 
     def attempt(setting: Setting) -> Trial:
         trial = bench.attempt(setting)
@@ -137,8 +142,9 @@ def tuned(recipe: Recipe, size: int, device: torch.device) -> Setting:
 class _Bench:
     """Tries settings on a model of its own, from the same weights each time."""
 
-    def __init__(self, recipe: Recipe, size: int, classes: int, device: torch.device) -> None:
+    def __init__(self, recipe: Recipe, split: PackSplit, size: int, classes: int, device: torch.device) -> None:
         self._recipe = recipe
+        self._split = split
         self._size = size
         self._classes = classes
         self._device = device
@@ -162,6 +168,8 @@ class _Bench:
         model = create_model(recipe.model, num_classes=self._classes, size=self._size)
         model = place(model, device, setting.channels_last).train()
         augment = create_augment(recipe.augment, self._size).to(device).train()
+        tokens = resolve_tokens(recipe.model, model, augment, self._split)
+        apply_tokens(tokens, model, InputSpec(self._size, augment.mean, augment.std))
         precision = resolve_precision(recipe.training.precision, device)
         step = TrainStep(
             model,

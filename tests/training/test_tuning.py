@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from shapes import convert_shapes, write_shapes
 from torch import nn
 
 from fastsketch.config import Recipe, load_recipe
 from fastsketch.errors import ConfigError, FastSketchError
+from fastsketch.formats.metadata import DatasetMetadata
+from fastsketch.formats.pack import PackSplit
 from fastsketch.training import tuning
 from fastsketch.training.tuning import Setting, Trial, tune, tuned
 
@@ -27,9 +30,16 @@ def recipe(*overrides: str) -> Recipe:
     return load_recipe(None, ["model.name=test_resnet", "data.batch_size=8", "training.device=cpu", *overrides])
 
 
-def run(config: Recipe) -> tuple[Trial, list[Trial]]:
+@pytest.fixture(scope="module")
+def split(tmp_path_factory: pytest.TempPathFactory) -> PackSplit:
+    root = tmp_path_factory.mktemp("shapes")
+    data = convert_shapes(write_shapes(root / "images"), root / "dataset")
+    return PackSplit(data, DatasetMetadata.load(data), "train")
+
+
+def run(config: Recipe, split: PackSplit) -> tuple[Trial, list[Trial]]:
     trials: list[Trial] = []
-    return tune(config, size=32, classes=5, on_trial=trials.append), trials
+    return tune(config, split, classes=3, on_trial=trials.append), trials
 
 
 def slept(seconds: float) -> Callable[..., Any]:
@@ -45,9 +55,9 @@ def slept(seconds: float) -> Callable[..., Any]:
     return compiled
 
 
-def test_the_fastest_that_is_right_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_fastest_that_is_right_is_remembered(split: PackSplit, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tuning, "compiled", slept(0.2))
-    best, trials = run(recipe())
+    best, trials = run(recipe(), split)
     assert [str(trial.setting) for trial in trials[:2]] == [
         "compile eager, channels last, micro-batches of 8",
         "compile eager, channels first, micro-batches of 8",
@@ -60,7 +70,7 @@ def test_the_fastest_that_is_right_is_remembered(monkeypatch: pytest.MonkeyPatch
     assert tuned(recipe(), 32, CPU) == best.setting
 
 
-def test_what_fails_or_departs_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_fails_or_departs_is_dropped(split: PackSplit, monkeypatch: pytest.MonkeyPatch) -> None:
     def wrong(function: Any, mode: str) -> Any:
         return function if isinstance(function, nn.Module) else lambda *arguments: function(*arguments) * 2
 
@@ -69,7 +79,7 @@ def test_what_fails_or_departs_is_dropped(monkeypatch: pytest.MonkeyPatch) -> No
 
     for compiled, problem in ((wrong, "its loss is"), (broken, "RuntimeError: no Triton here")):
         monkeypatch.setattr(tuning, "compiled", compiled)
-        best, trials = run(recipe())
+        best, trials = run(recipe(), split)
         [trial] = [trial for trial in trials if trial.setting.compile == "default"]
         assert trial.seconds is None
         assert trial.problem is not None
@@ -95,9 +105,14 @@ def test_a_damaged_cache_is_as_good_as_none(cache: Path) -> None:
         assert tuned(recipe(), 32, CPU) == Setting("eager", True, 8)
 
 
-def test_a_model_that_does_not_run_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_does_not_run_is_told(split: PackSplit, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="no model"):
-        run(recipe("model.name=resnet5O"))
+        run(recipe("model.name=resnet5O"), split)
     monkeypatch.setattr(tuning, "trial_batch", lambda *_: 1 / 0)
     with pytest.raises(FastSketchError, match="cannot be trained here at 32 px: ZeroDivisionError"):
-        run(recipe())
+        run(recipe(), split)
+
+
+def test_ink_tokens_are_tuned_with_so_many(split: PackSplit) -> None:
+    best, _ = run(recipe("model.name=test_vit", "model.tokens=auto", "training.image_sizes=[32]"), split)
+    assert best.seconds is not None
