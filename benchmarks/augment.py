@@ -58,7 +58,7 @@ def run(out: Path, *, quick: bool = False) -> Path:
     """
     config = load_recipe(RECIPE).augment
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    size, rounds, sizes = (64, 2, (8, 16)) if quick else (224, 9, BATCH_SIZES)
+    size, rounds, sizes = (64, 2, (8, 16)) if quick else (224, 15, BATCH_SIZES)
     timings: dict[int, list[Timing]] = {}
     memory: dict[int, dict[str, float]] = {}
     for batch_size in sizes:
@@ -101,7 +101,8 @@ def contenders(config: AugmentConfig, images: Tensor) -> dict[str, Work]:
 
     def of(augment: SketchAugment, *, compiled: bool = False) -> Work:
         apply = torch.compile(augment, dynamic=False) if compiled else augment
-        return lambda: apply(images, labels, augment.draw(len(images), generator))[0]
+        draw = torch.compile(augment.draw, dynamic=False) if compiled else augment.draw
+        return lambda: apply(images, labels, draw(len(images), generator))[0]
 
     return {
         "ours": of(ours),
