@@ -17,6 +17,8 @@ torchvision has no morphology; max_pool2d, on the samples that drew it, takes it
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -56,9 +58,11 @@ def run(out: Path, *, quick: bool = False) -> Path:
         out: Folder for the results.
         quick: Small and few, to see that it runs.
     """
+    os.environ["KINETO_LOG_LEVEL"] = "99"  # or the profiler writes two lines about every batch,
+    torch._logging.set_logs(dynamo=logging.ERROR)  # and Dynamo many about the graph breaks of stock Kornia
     config = load_recipe(RECIPE).augment
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    size, rounds, sizes = (64, 2, (8, 16)) if quick else (224, 9, BATCH_SIZES)
+    size, rounds, sizes = (64, 2, (8, 16)) if quick else (224, 15, BATCH_SIZES)
     timings: dict[int, list[Timing]] = {}
     memory: dict[int, dict[str, float]] = {}
     for batch_size in sizes:
@@ -101,7 +105,8 @@ def contenders(config: AugmentConfig, images: Tensor) -> dict[str, Work]:
 
     def of(augment: SketchAugment, *, compiled: bool = False) -> Work:
         apply = torch.compile(augment, dynamic=False) if compiled else augment
-        return lambda: apply(images, labels, augment.draw(len(images), generator))[0]
+        draw = torch.compile(augment.draw, dynamic=False) if compiled else augment.draw
+        return lambda: apply(images, labels, draw(len(images), generator))[0]
 
     return {
         "ours": of(ours),

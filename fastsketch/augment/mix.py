@@ -127,6 +127,29 @@ def mix_images(ink: Tensor, mix: Mix) -> Tensor:
     return torch.lerp(partners, ink, weights)  # exact where a weight is 0 or 1
 
 
+def mix_in_place(ink: Tensor, before: Tensor, blend: Tensor, box: Tensor) -> Tensor:
+    """The same for a piece of a batch on a CPU, where the host may look and change only what is mixed.
+
+    Args:
+        ink: [P, 1, S, S], is mixed.
+        before: [1, S, S], the image before the piece, unmixed.
+        blend: As in `Mix`, of the piece.
+        box: Likewise.
+
+    Returns:
+        The piece's last image as it was: the one before the next piece.
+    """
+    last = ink[-1].clone()
+    mixes = list(zip(range(len(ink)), blend.tolist(), box.tolist(), strict=True))
+    for index, share, (left, top, right, bottom) in reversed(mixes):  # so that every partner is still unmixed
+        image, partner = ink[index], ink[index - 1] if index else before
+        if share < 1:
+            torch.lerp(partner, image, share, out=image)
+        elif right > left:
+            image[:, top:bottom, left:right] = partner[:, top:bottom, left:right]
+    return last
+
+
 def mix_labels(labels: Tensor, mix: Mix) -> Targets:
     """The targets that go with `mix_images`; labels int64 [B]."""
     return Targets(labels, labels.roll(1, dims=0), mix.lam)

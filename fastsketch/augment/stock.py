@@ -51,9 +51,8 @@ class StockAugment(SketchAugment):
     def augment(self, images: Tensor, labels: Tensor, draws: Draws) -> tuple[Tensor, Targets]:
         """As in `SketchAugment`; `draws` is not used."""
         ink = self._thicken(self.geometry(to_ink(images)))
-        if self.config.mixes:
-            return self._mix(ink, labels)
-        return ink, Targets.plain(labels)
+        ink, targets = self._mix(ink, labels) if self.config.mixes else (ink, Targets.plain(labels))
+        return 1 - ink, targets
 
     def _thicken(self, ink: Tensor) -> Tensor:
         """Dilation takes one element for all: one call for every size, on the samples that drew it."""

@@ -23,7 +23,7 @@ def test_erasing_is_kornias_given_the_same_boxes() -> None:
     kornias = RandomErasing(p=1.0)
     parameters = {"widths": right - left, "heights": bottom - top, "xs": left, "ys": top, "values": torch.zeros(16)}
     sources = torch.eye(2, 3).expand(16, 2, 3)
-    ours = redraw(images, Draws(sources, erased=erased), largest=1)
+    ours = 1 - redraw(images, Draws(sources, erased=erased), largest=1)
     chosen = boxes.area(erased) > 0
     expected = kornias.apply_transform(ink_of(images), parameters, {})
     torch.testing.assert_close(ours[chosen], expected[chosen], rtol=0, atol=1e-5)

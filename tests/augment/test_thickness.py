@@ -38,10 +38,10 @@ def test_the_cpu_operator_does_the_same_as_the_functions_the_gpu_runs() -> None:
     images = sketches(12)
     thicker, thinner = torch.arange(12) % 5, (torch.arange(12) + 2) % 4
     sources = IDENTITY.expand(12, 2, 3)
-    warped = redraw(images, Draws(sources), largest=5)
+    warped = 1 - redraw(images, Draws(sources), largest=5)
     torch.testing.assert_close(warped, ink_of(images), rtol=0, atol=1e-5)
     expected = erode(dilate(warped, thicker, 5), thinner, 5)
-    assert torch.equal(redraw(images, Draws(sources, thicker=thicker, thinner=thinner), largest=5), expected)
+    assert torch.equal(1 - redraw(images, Draws(sources, thicker=thicker, thinner=thinner), largest=5), expected)
 
 
 def test_blank_paper_stays_blank() -> None:
