@@ -107,11 +107,15 @@ def test_only_what_is_faster_is_taken(
 
 def test_dropout_widens_what_is_accepted() -> None:
     eager = [Probe(5.0, 1.0), Probe(5.4, 1.3), Probe(4.8, 1.1)]
-    assert difference(eager, [Probe(5.6, 1.4)]) is None
-    assert difference([Probe(5.0, 1.0)] * 3, [Probe(5.6, 1.0)]) is not None
+    assert difference(eager, [Probe(5.5, 1.35)] * 3) is None
+    assert difference([Probe(5.0, 1.0)] * 3, [Probe(5.4, 1.1), Probe(4.9, 1.2), Probe(6.1, 1.1)]) is None
+    assert difference([Probe(5.0, 1.0)] * 3, [Probe(5.6, 1.0)] * 3) is not None
+    assert difference(eager, [Probe(6.2, 1.1)] * 3) is not None
     overflowing = [Probe(5.0, float("inf"))] * 3
-    assert difference(overflowing, [Probe(5.0, float("nan"))]) is None
-    assert difference([Probe(5.0, 1.0)] * 3, [Probe(5.0, float("nan"))]) is not None
+    assert difference(overflowing, [Probe(5.0, float("nan"))] * 3) is None
+    one_bad = [Probe(5.0, 1.0), Probe(5.0, 1.0), Probe(5.0, float("nan"))]
+    assert difference([Probe(5.0, 1.0)] * 3, one_bad) is not None
+    assert difference([Probe(5.0, 1.0)] * 3, [Probe(float("nan"), 1.0)] * 3) is not None
 
 
 def test_out_of_memory_halves_the_micro_batch(
