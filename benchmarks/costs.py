@@ -61,13 +61,9 @@ def count_flops(loss: Callable[[], Tensor]) -> int:
     return int(counter.get_total_flops())
 
 
-def matrix_product(
-    device: torch.device, precision: torch.dtype, *, quick: bool = False
-) -> tuple[Callable[[], None], int]:
+def matrix_product(device: torch.device, precision: torch.dtype) -> tuple[Callable[[], None], int]:
     """A large matrix product several times over, and its operations: the ceiling of what the device reaches."""
     side, repeats = (8192, 10) if device.type == "cuda" else (2048, 2)
-    if quick:
-        side, repeats = 128, 1
     left, right = (torch.randn(side, side, device=device, dtype=precision) for _ in range(2))
     out = torch.empty_like(left)
 
