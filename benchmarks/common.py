@@ -55,10 +55,10 @@ def take_turns(contenders: Sequence[Contender], *, rounds: int, warmup: int = 1)
     for turn in range(warmup + rounds):
         for contender in contenders:
             gc.collect()
-            _synchronize()
+            synchronize()
             started = perf_counter()
             contender.run()
-            _synchronize()
+            synchronize()
             if turn >= warmup:
                 seconds[contender.name].append(perf_counter() - started)
     return [_timing(contender, seconds[contender.name]) for contender in contenders]
@@ -69,7 +69,8 @@ def _timing(contender: Contender, seconds: Sequence[float]) -> Timing:
     return Timing(contender.name, median, min(seconds), max(seconds), len(seconds), contender.images / median)
 
 
-def _synchronize() -> None:
+def synchronize() -> None:
+    """Wait for the GPU, if there is one."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 

@@ -11,18 +11,19 @@ SHARED = Path(os.environ.get("FASTSKETCH_DATA", Path(__file__).resolve().parent.
 """Real data, if there are any."""
 
 
-def sketch_folder(folder: Path, copies: int = 1) -> Path:
-    """An ImageFolder of 660 sketches of 1111 px and 11 classes, each `copies` times (by links); made in `folder`."""
+def sketch_folder(folder: Path, copies: int = 1, per_class: int = 60) -> Path:
+    """An ImageFolder of 1111 px sketches of 11 classes, each `copies` times (by links); made in `folder`."""
     originals = SHARED / "tuberlin1111"
     if not originals.is_dir():
-        originals = _drawn(folder / "drawn") / "train"
+        originals = _drawn(folder / "drawn", per_class) / "train"
     linked = folder / f"sketches-{copies}"
-    for path in sorted(originals.glob("*/*.png")):
-        for copy in range(copies):
-            link = linked / path.parent.name / f"{path.stem}-{copy}.png"
-            link.parent.mkdir(parents=True, exist_ok=True)
-            if not link.is_symlink():
-                link.symlink_to(path.resolve())
+    for source in sorted(path for path in originals.iterdir() if path.is_dir()):
+        (linked / source.name).mkdir(parents=True, exist_ok=True)
+        for path in sorted(source.glob("*.png"))[:per_class]:
+            for copy in range(copies):
+                link = linked / source.name / f"{path.stem}-{copy}.png"
+                if not link.is_symlink():
+                    link.symlink_to(path.resolve())
     return linked
 
 
@@ -30,7 +31,7 @@ def labelled_sketches(folder: Path, per_class: int) -> Path:
     """An ImageFolder of a few sketches of each of TU-Berlin's 250 classes, or of our drawn ones; made in `folder`."""
     source = SHARED / "tuberlin224" / "train"
     if not source.is_dir():
-        source = _drawn(folder / "drawn") / "train"
+        source = _drawn(folder / "drawn", per_class) / "train"
     linked = folder / f"sketches-of-{per_class}"
     for group in sorted(source.iterdir()):
         (linked / group.name).mkdir(parents=True, exist_ok=True)
@@ -41,8 +42,8 @@ def labelled_sketches(folder: Path, per_class: int) -> Path:
     return linked
 
 
-def _drawn(folder: Path) -> Path:
+def _drawn(folder: Path, per_class: int) -> Path:
     from fastsketch.sources.drawn import draw_dataset
 
-    draw_dataset(folder, counts={"train": 60}, size=1111, workers=available_cpus())
+    draw_dataset(folder, counts={"train": per_class}, size=1111, workers=available_cpus())
     return folder

@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from .console import console, error_boundary
 
-SHARED = ("common", "originals", "plots")
+SHARED = ("ceilings", "common", "loops", "originals", "plots")
 """Modules beside the benchmarks that are none."""
 
 
