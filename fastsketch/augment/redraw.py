@@ -15,7 +15,7 @@ from fastsketch.augment.boxes import inside
 from fastsketch.augment.draws import Draws
 from fastsketch.augment.geometry import sample
 from fastsketch.augment.mix import mix_images, mix_in_place
-from fastsketch.augment.thickness import Morphology, dilate, erode
+from fastsketch.augment.thickness import Morphology, dilate, dilate_alike, erode, erode_alike
 
 PIECE = 4
 """Images a CPU thread in one piece: at 224 px one thread's share of everything fits a cache of 2 MiB."""
@@ -79,9 +79,9 @@ def _redraw_in_pieces(
         moved = None if displacements is None else displacements[rows]
         ink = sample(to_ink(images[rows]), sources[rows], moved).clamp_(max=1)
         if thicker is not None:
-            _change_chosen(dilate, ink, thicker[rows])
+            _change_chosen(dilate_alike, ink, thicker[rows])
         if thinner is not None:
-            _change_chosen(erode, ink, thinner[rows])
+            _change_chosen(erode_alike, ink, thinner[rows])
         if erased is not None:
             for image, (left, top, right, bottom) in zip(ink, erased[rows].tolist(), strict=True):
                 image[:, top:bottom, left:right] = 0
@@ -108,5 +108,4 @@ def _change_chosen(morphology: Morphology, ink: Tensor, sides: Tensor) -> None:
     """Dilate or erode, in place, the samples that have a side above 1: on a CPU the host may look."""
     for row, side in enumerate(sides.tolist()):
         if side > 1:
-            chosen = slice(row, row + 1)
-            ink[chosen] = morphology(ink[chosen], sides[chosen], side)
+            ink[row] = morphology(ink[row], side)

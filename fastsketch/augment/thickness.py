@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Morphology = Callable[[Tensor, Tensor, int], Tensor]
-"""`dilate` or `erode`."""
+Morphology = Callable[[Tensor, int], Tensor]
+"""`dilate_alike` or `erode_alike`."""
 
 
 def dilate(ink: Tensor, sides: Tensor, largest: int) -> Tensor:
@@ -38,6 +38,18 @@ def erode(ink: Tensor, sides: Tensor, largest: int) -> Tensor:
     for side, shrunk in _squares(torch.minimum, F.pad(ink, (before, (largest - 1) // 2) * 2, value=1), largest):
         ink = _select(ink, shrunk, sides == side, before - side // 2)
     return ink
+
+
+def dilate_alike(ink: Tensor, side: int) -> Tensor:
+    """Dilate all samples with the same square, of a side from 2 that the host knows: half the time of `dilate`."""
+    *_, (_, grown) = _squares(torch.maximum, F.pad(ink, ((side - 1) // 2, side // 2) * 2), side)
+    return grown
+
+
+def erode_alike(ink: Tensor, side: int) -> Tensor:
+    """Erode all samples with the same square, of a side from 2 that the host knows."""
+    *_, (_, shrunk) = _squares(torch.minimum, F.pad(ink, (side // 2, (side - 1) // 2) * 2, value=1), side)
+    return shrunk
 
 
 def _squares(reduce: Callable[[Tensor, Tensor], Tensor], padded: Tensor, largest: int) -> Iterator[tuple[int, Tensor]]:
