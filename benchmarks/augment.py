@@ -37,6 +37,7 @@ from fastsketch import atomic
 from fastsketch.augment import SketchAugment, mixed_cross_entropy
 from fastsketch.augment.stock import StockAugment
 from fastsketch.config import AugmentConfig, load_recipe
+from fastsketch.training.precision import autocast, resolve_precision
 
 from .common import Contender, Timing, peak_bytes, print_table, take_turns, write_results
 
@@ -120,7 +121,22 @@ def contenders(config: AugmentConfig, images: Tensor) -> dict[str, Work]:
 
 def torchvision_work(config: AugmentConfig, images: Tensor, labels: Tensor, *, per_sample: bool) -> Work:
     """torchvision.transforms.v2, on paper polarity as its users would have it."""
-    geometry = v2.Compose(
+    geometry = torchvision_geometry(config)
+    to_float = v2.ToDtype(torch.float32, scale=True)
+    mix = v2.RandomApply([torchvision_mix(config, CLASSES)], p=config.mix_probability)
+
+    def work() -> Tensor:
+        moved = torch.stack([geometry(image) for image in images]) if per_sample else geometry(images)
+        thick = _thicken_by_pooling(to_float(moved), config)
+        mixed: Tensor = mix(thick, labels)[0]
+        return mixed
+
+    return work
+
+
+def torchvision_geometry(config: AugmentConfig) -> v2.Transform:
+    """Flip and affine map with a recipe's ranges, on paper polarity."""
+    return v2.Compose(
         [
             v2.RandomHorizontalFlip(config.flip),
             v2.RandomAffine(
@@ -133,28 +149,13 @@ def torchvision_work(config: AugmentConfig, images: Tensor, labels: Tensor, *, p
             ),
         ]
     )
-    to_float = v2.ToDtype(torch.float32, scale=True)
-    share = config.cutmix_share
-    mix = v2.RandomApply(
-        [
-            v2.RandomChoice(
-                [
-                    v2.CutMix(alpha=config.cutmix, num_classes=CLASSES),
-                    v2.MixUp(alpha=config.mixup, num_classes=CLASSES),
-                ],
-                p=[share, 1 - share],
-            )
-        ],
-        p=config.mix_probability,
-    )
 
-    def work() -> Tensor:
-        moved = torch.stack([geometry(image) for image in images]) if per_sample else geometry(images)
-        thick = _thicken_by_pooling(to_float(moved), config)
-        mixed: Tensor = mix(thick, labels)[0]
-        return mixed
 
-    return work
+def torchvision_mix(config: AugmentConfig, classes: int) -> v2.Transform:
+    """CutMix or MixUp of a batch, by a recipe's share of each."""
+    cutmix = v2.CutMix(alpha=config.cutmix, num_classes=classes)
+    mixup = v2.MixUp(alpha=config.mixup, num_classes=classes)
+    return v2.RandomChoice([cutmix, mixup], p=[config.cutmix_share, 1 - config.cutmix_share])
 
 
 def _thicken_by_pooling(paper: Tensor, config: AugmentConfig) -> Tensor:
@@ -211,14 +212,14 @@ def share_of_training_step(config: AugmentConfig, batch_size: int) -> dict[str, 
     augment = SketchAugment(config, 224).cuda()
     compiled = torch.compile(augment, dynamic=False)
     generator = torch.Generator("cuda").manual_seed(0)
-    dtype = torch.bfloat16 if torch.cuda.get_device_capability() >= (8, 0) else torch.float16
+    precision = resolve_precision("auto", images.device)
 
     def prepare() -> tuple[Tensor, ...]:
         inputs, targets = compiled(images, labels, augment.draw(batch_size, generator))
         return inputs, targets
 
     def step(inputs: Tensor, targets: tuple[Tensor, ...]) -> None:
-        with torch.autocast("cuda", dtype=dtype):
+        with autocast(images.device, precision):
             loss = mixed_cross_entropy(model(inputs), targets)  # type: ignore[arg-type]
         loss.backward()
         optimizer.step()

@@ -31,6 +31,7 @@ from fastsketch.models import create_model
 from fastsketch.models.ink_tokens import keep_inked
 from fastsketch.models.zoo import place
 from fastsketch.sources import open_source
+from fastsketch.training.precision import autocast, resolve_precision
 from fastsketch.training.tokens import resolve_tokens
 
 from .common import Contender, Timing, peak_bytes, print_table, take_turns, write_results
@@ -132,12 +133,12 @@ class Stepper:
     def step(self, case: Case) -> Callable[[], None]:
         """One whole training step."""
         model, device = self._model, self._images.device
-        half = torch.bfloat16 if device.type == "cpu" or torch.cuda.get_device_capability() >= (8, 0) else torch.float16
+        precision = resolve_precision("auto", device)
 
         def work() -> None:
             keep_inked(model, case.tokens)
             images, targets = self._augment(self._images, self._labels, self._draw())
-            with torch.autocast(device.type, half, enabled=device.type == "cuda"):
+            with autocast(device, precision):
                 logits = model(images)
             loss = mixed_cross_entropy(logits, targets)
             self._optimizer.zero_grad()

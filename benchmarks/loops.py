@@ -26,9 +26,11 @@ from fastsketch.models.zoo import create_model, place
 from fastsketch.training.compilation import compile_step, compiled, trial_batch
 from fastsketch.training.distributed import World
 from fastsketch.training.optim import create_optimizer, create_schedule
-from fastsketch.training.precision import autocast
+from fastsketch.training.precision import autocast, loss_scaler
 from fastsketch.training.step import TrainStep
 from fastsketch.workers import available_cpus
+
+from .augment import torchvision_geometry, torchvision_mix
 
 MODE = "default"
 """How the compiled contenders are compiled."""
@@ -84,7 +86,7 @@ class Learner:
         # Channels-last for all of them: it is the loops that are compared here.
         self.model: nn.Module = place(model, task.device).train()
         self.optimizer = create_optimizer(self.model, task.recipe.optimizer)
-        self.scaler = torch.amp.GradScaler(task.device.type, enabled=task.precision is torch.float16)
+        self.scaler = loss_scaler(task.device, task.precision)
         self.loss_of = self._loss_of
         self._task = task
 
@@ -187,22 +189,11 @@ def image_folder(task: Task, root: Path) -> Batches:
         [
             v2.Grayscale(),
             v2.Resize((task.dataset.size, task.dataset.size)),
-            v2.RandomHorizontalFlip(config.flip),
-            v2.RandomAffine(
-                degrees=config.rotation,
-                translate=(config.translation, config.translation),
-                scale=config.scale,
-                shear=[-config.shear, config.shear, -config.shear, config.shear],
-                interpolation=v2.InterpolationMode.BILINEAR,
-                fill=255,
-            ),
+            torchvision_geometry(config),
             v2.ToImage(),
             v2.ToDtype(torch.float32, scale=True),
         ]
     )
-    cutmix = v2.CutMix(alpha=config.cutmix, num_classes=task.classes)
-    mixup = v2.MixUp(alpha=config.mixup, num_classes=task.classes)
-    either = v2.RandomChoice([cutmix, mixup], p=[config.cutmix_share, 1 - config.cutmix_share])
     return DataLoader(
         ImageFolder(os.fspath(root), transform=transform),
         task.batch,
@@ -211,7 +202,7 @@ def image_folder(task: Task, root: Path) -> Batches:
         num_workers=available_cpus(),
         pin_memory=task.device.type == "cuda",
         persistent_workers=True,
-        collate_fn=partial(_mixed, either, config.mix_probability, task.classes),
+        collate_fn=partial(_mixed, torchvision_mix(config, task.classes), config.mix_probability, task.classes),
     )
 
 

@@ -35,6 +35,7 @@ def command(
         from fastsketch.config import ConvertConfig, load_recipe
         from fastsketch.sources.drawn import DRAWN_CLASSES
         from fastsketch.training.run import Run
+        from fastsketch.training.tracking import best_record
 
         sketches, dataset, run = folder / "sketches", folder / "dataset", Run(folder / "run")
         if run.config.is_file():
@@ -59,7 +60,8 @@ def command(
         evaluation = evaluate_and_report(run.root, "test")
         evaluating = perf_counter() - started
 
-        best = max(records, key=lambda record: record.val_top1 or 0.0)
+        best = best_record(records)
+        assert best is not None, "the demo validates"
         tested = sum(each.images for each in evaluation.classes)
         table = Table("stage", "top-1", "top-5", "images/s", "seconds", title="fastsketch demo", title_justify="left")
         table.add_row("draw", "", "", f"{drawings / drawing:,.0f}", f"{drawing:.0f}")

@@ -28,7 +28,7 @@ from fastsketch.training.clock import Clock
 from fastsketch.training.compilation import compile_step, fit_in_memory, largest_divisor, trial_batch
 from fastsketch.training.distributed import World
 from fastsketch.training.optim import create_optimizer, create_schedule
-from fastsketch.training.precision import resolve_precision
+from fastsketch.training.precision import loss_scaler, resolve_precision
 from fastsketch.training.record import write_record
 from fastsketch.training.run import Run
 from fastsketch.training.services import Service, check_services, open_services
@@ -109,8 +109,9 @@ def _fit(
     model = place(model, device, setting.channels_last)
     spec = _input_spec(recipe, dataset, model, size)
     augment = create_augment(recipe.augment, spec.size, spec.mean, spec.std).to(device)
-    tokens = resolve_tokens(recipe.model, model, augment, PackSplit(folder, dataset, "train"))
-    recipe = recipe.model_copy(update={"model": tokens})  # `auto` as a number, for `evaluate`
+    if recipe.model.tokens == "auto":  # becomes a number, for `evaluate` as well
+        tokens = resolve_tokens(recipe.model, model, augment, PackSplit(folder, dataset, "train"))
+        recipe = recipe.model_copy(update={"model": tokens})
     apply_tokens(recipe.model, model, spec)
     metrics = accuracy_metrics(classes).to(device)
 
@@ -139,7 +140,7 @@ def _fit(
         model,
         ModelEmaV3(model, decay=config.ema, use_warmup=True) if config.ema else None,
         create_optimizer(model, recipe.optimizer),
-        torch.amp.GradScaler(device.type, enabled=precision is torch.float16),
+        loss_scaler(device, precision),
         loss_sum=torch.zeros((), device=device),
     )
     schedule = create_schedule(state.optimizer, recipe.schedule, epochs=config.epochs, steps_per_epoch=steps)
@@ -174,10 +175,10 @@ def _fit(
     stage: Stage | None = None
     with clock.listening(), tracker:
         while state.epoch < config.epochs and not _out_of_patience(state, config.patience):
-            if stage != (stage := Stage.of(recipe, state.epoch, dataset.size)):
-                stage.enter(model, augment)
-                step = _make_step(state, augment, recipe, setting, precision, dataset, world)
+            before, stage = stage, Stage.of(recipe, state.epoch, dataset.size)
             stage.enter(model, augment)
+            if stage != before:
+                step = _make_step(state, augment, recipe, setting, precision, dataset, world)
             started = perf_counter() - state.seconds
             for batch in train_loader.epoch(state.epoch, skip=state.steps):
                 number = state.epoch * steps + state.steps

@@ -27,6 +27,11 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
     return precision
 
 
+def loss_scaler(device: torch.device, precision: torch.dtype) -> torch.amp.GradScaler:
+    """Scales the loss in float16, whose smallest numbers gradients fall below; does nothing in other precisions."""
+    return torch.amp.GradScaler(device.type, enabled=precision is torch.float16)
+
+
 def autocast(device: torch.device, precision: torch.dtype) -> torch.autocast:
     """The context in which the model runs."""
     reduced = precision is not torch.float32

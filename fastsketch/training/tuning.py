@@ -29,6 +29,7 @@ from fastsketch.formats.pack import PackSplit
 from fastsketch.models.zoo import create_model, place
 from fastsketch.training.checkpoint import InputSpec
 from fastsketch.training.compilation import (
+    TRIALS,
     compiled,
     difference,
     first_line,
@@ -37,7 +38,7 @@ from fastsketch.training.compilation import (
     trial_batch,
 )
 from fastsketch.training.optim import create_optimizer
-from fastsketch.training.precision import resolve_precision
+from fastsketch.training.precision import loss_scaler, resolve_precision
 from fastsketch.training.sizes import final_size
 from fastsketch.training.step import Probe, TrainStep
 from fastsketch.training.tokens import apply_tokens, resolve_tokens
@@ -46,9 +47,6 @@ log = logging.getLogger(__name__)
 
 WARMUP, TIMED = 2, 5
 """Steps of each setting."""
-
-PROBES = 3
-"""Steps of each setting whose loss and gradient are compared with eager mode's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +142,7 @@ class _Bench:
 
     def __init__(self, recipe: Recipe, split: PackSplit, size: int, classes: int, device: torch.device) -> None:
         self._recipe = recipe
+        self._model = recipe.model
         self._split = split
         self._size = size
         self._classes = classes
@@ -165,17 +164,17 @@ class _Bench:
     def _measure(self, setting: Setting) -> Trial:
         recipe, device, batch_size = self._recipe, self._device, self._recipe.data.batch_size
         torch.manual_seed(recipe.training.seed)
-        model = create_model(recipe.model, num_classes=self._classes, size=self._size)
+        model = create_model(self._model, num_classes=self._classes, size=self._size)
         model = place(model, device, setting.channels_last).train()
         augment = create_augment(recipe.augment, self._size).to(device).train()
-        tokens = resolve_tokens(recipe.model, model, augment, self._split)
-        apply_tokens(tokens, model, InputSpec(self._size, augment.mean, augment.std))
+        self._model = resolve_tokens(self._model, model, augment, self._split)  # looks at the images once
+        apply_tokens(self._model, model, InputSpec(self._size, augment.mean, augment.std))
         precision = resolve_precision(recipe.training.precision, device)
         step = TrainStep(
             model,
             augment,
             create_optimizer(model, recipe.optimizer),
-            torch.amp.GradScaler(device.type, enabled=precision is torch.float16),
+            loss_scaler(device, precision),
             precision=precision,
             micro_batch=setting.micro_batch,
             config=recipe.training,
@@ -185,7 +184,7 @@ class _Bench:
         fit_in_memory(step, batch, draws)
         if setting.compile != "eager":
             step.augment, step.loss_of = compiled(augment, setting.compile), compiled(step.loss_of, setting.compile)
-        probes = [step.probe(batch, draws, seed) for seed in range(PROBES)]
+        probes = [step.probe(batch, draws, seed) for seed in range(TRIALS)]
         self._eager = self._eager or probes
         setting = replace(setting, micro_batch=step.micro_batch)
         if problem := difference(self._eager, probes):
