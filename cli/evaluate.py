@@ -22,14 +22,23 @@ def command(
     checkpoint: Annotated[str, typer.Option(help="best or last.")] = "best",
     data: Annotated[Path | None, typer.Option(help="The data set, if it has moved since training.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
+    flip: Annotated[
+        bool | None, typer.Option("--flip/--no-flip", help="Average each image and its mirror image; else as the recipe.")
+    ] = None,
 ) -> None:
     """Evaluate a trained model: top-1, top-5, a table of classes, a confusion matrix."""
     with error_boundary():
-        evaluate_and_report(run, split, checkpoint=checkpoint, data=data, device=device)
+        evaluate_and_report(run, split, checkpoint=checkpoint, data=data, device=device, flip=flip)
 
 
 def evaluate_and_report(
-    root: Path, split: str, *, checkpoint: str = "best", data: Path | None = None, device: str = "auto"
+    root: Path,
+    split: str,
+    *,
+    checkpoint: str = "best",
+    data: Path | None = None,
+    device: str = "auto",
+    flip: bool | None = None,
 ) -> Evaluation:
     """Evaluate, and print the scores and the classes that are recognised worst."""
     from rich.table import Table
@@ -37,7 +46,7 @@ def evaluate_and_report(
     from fastsketch.evaluation import evaluate_run
     from fastsketch.training.run import Run
 
-    result = evaluate_run(Run.open(root), split, checkpoint=checkpoint, data=data, device=device)
+    result = evaluate_run(Run.open(root), split, checkpoint=checkpoint, data=data, device=device, flip=flip)
     scores = result.scores
     console.print(
         f"[bold]{escape(str(root))}[/], {split}: "

@@ -45,7 +45,13 @@ class Evaluation:
 
 
 def evaluate_run(
-    run: Run, split: str, *, checkpoint: str = "best", data: Path | None = None, device: str = "auto"
+    run: Run,
+    split: str,
+    *,
+    checkpoint: str = "best",
+    data: Path | None = None,
+    device: str = "auto",
+    flip: bool | None = None,
 ) -> Evaluation:
     """Evaluate a run's saved model; on the machine that trained it the numbers are those that training printed.
 
@@ -55,12 +61,14 @@ def evaluate_run(
         checkpoint: `best` or `last`.
         data: The data set, if it is not where it was in training.
         device: Where to compute.
+        flip: Average the class probabilities of each image and its mirror image; None is what the recipe says.
 
     Raises:
         ConfigError: There is no such split, or the data set's classes are not the run's.
         DataError: The model or the data set is damaged.
     """
     recipe = run.recipe()
+    flip = recipe.evaluation.flip if flip is None else flip
     data = data or recipe.data.path
     if data is None:
         raise ConfigError(f"{run.config} names no data set", hint="name it with --data")
@@ -81,11 +89,11 @@ def evaluate_run(
         loader,
         metrics.to(target),
         precision=resolve_precision(recipe.training.precision, target),
-        flip=recipe.evaluation.flip,
+        flip=flip,
     )
     confusion: npt.NDArray[np.int64] = metrics.compute()["confusion"].cpu().numpy()
     classes = class_scores(confusion, dataset.classes)
-    name = f"{checkpoint}-{split}"
+    name = f"{checkpoint}-{split}-flip" if flip else f"{checkpoint}-{split}"
     table, plot = run.evaluation / f"{name}-classes.csv", run.plots / f"confusion-{name}.png"
     for path in (table, plot):
         path.parent.mkdir(exist_ok=True)

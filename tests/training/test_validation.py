@@ -87,6 +87,9 @@ def test_evaluate_says_what_validation_says_with_a_flip(shapes: Path, model: tor
     evaluation = evaluate_run(run, "val", device="cpu")
     assert evaluation.scores == scores
     assert evaluation.confusion.trace() == round(scores.top1 * 30)
+    without = evaluate_run(run, "val", device="cpu", flip=False)
+    assert without.scores == validate(model, SketchAugment(AugmentConfig(), 32), loader(shapes), accuracy_metrics(3))
+    assert {path.name for path in run.evaluation.glob("*.json")} == {"best-val.json", "best-val-flip.json"}
 
 
 def test_a_run_that_ended_at_a_smaller_size_is_evaluated_at_it(
