@@ -36,7 +36,7 @@ def import_dali(module: str) -> Any:
     except ImportError as error:
         extra = "dali-cu12" if (torch.version.cuda or "").startswith("12") else "dali-cu13"
         raise BackendMissing(
-            f"DALI cannot be imported ({error})", hint=f"pip install 'fastsketch[{extra}]' (Linux only)"
+            f"DALI cannot be imported ({error})", hint=f"pip install '.[{extra}]' in fastsketch's folder (Linux only)"
         ) from error
 
 
@@ -116,7 +116,8 @@ class DALILoader:
         images, targets = (over(output.as_tensor())[:count] for output in outputs)
         if images.device != self._device:
             images, targets = images.to(self._device), targets.to(self._device)
-        return Batch(images, targets[:, 0], targets[:, 1])
+        labels, indices = targets.T.contiguous()  # a compiled step is made for these strides
+        return Batch(images, labels, indices)
 
     def _build(self, first_epoch: int) -> Any:
         """A pipeline that begins with `first_epoch`."""

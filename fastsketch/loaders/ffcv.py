@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,10 @@ import torch
 from fastsketch.formats.beton import import_ffcv
 from fastsketch.loaders.base import Batch, Sampling
 from fastsketch.workers import available_cpus
+
+AHEAD = 2
+"""Steps that the host may be ahead of a GPU: FFCV fills its pinned buffers anew, four or five batches later, without
+asking whether they have been copied."""
 
 
 class FFCVLoader:
@@ -62,10 +67,16 @@ class FFCVLoader:
         # FFCV's "sequential" order is that of the indices that it was given: given anew, they are any order.
         self._loader.traversal_order.indices = order[skip * self._sampling.batch_size :].astype(np.uint64)
         batches = iter(self._loader)
+        used: deque[torch.cuda.Event] = deque()
         try:
             for images, labels, indices in batches:
                 if self._device.type == "mps":
                     images, labels, indices = (tensor.to(self._device) for tensor in (images, labels, indices))
-                yield Batch(images, labels.squeeze(1), indices.squeeze(1))
+                # FFCV takes one channel for channels-last, with its strides; compiled steps know the usual ones.
+                yield Batch(images.squeeze(1).unsqueeze(1), labels.squeeze(1), indices.squeeze(1))
+                if images.is_cuda:
+                    used.append(torch.cuda.current_stream().record_event())
+                    if len(used) > AHEAD:
+                        used.popleft().synchronize()
         finally:
             batches.close()  # ends FFCV's thread, if the epoch was broken off

@@ -15,6 +15,7 @@ from time import perf_counter
 from typing import TypeVar, cast
 
 import torch
+from torch import Tensor
 
 from fastsketch.augment import SketchAugment
 from fastsketch.augment.draws import Draws
@@ -47,11 +48,15 @@ def trial_batch(batch_size: int, size: int, classes: int, device: torch.device) 
 def fit_in_memory(step: TrainStep, batch: Batch, draws: Draws) -> None:
     """Halve the micro-batch until a step fits in the device's memory; the batch stays what it is.
 
+    A trial does not update: what the optimizer will need is set aside meanwhile.
+
     Raises:
         FastSketchError: Not even a single image fits.
     """
     while True:
+        reserve: list[Tensor] = []
         try:
+            reserve = step.state_to_come()
             step.probe(batch, draws, seed=0)
         except torch.OutOfMemoryError as error:
             if step.micro_batch == 1:
@@ -60,6 +65,8 @@ def fit_in_memory(step: TrainStep, batch: Batch, draws: Draws) -> None:
                 ) from error
         else:
             return
+        finally:
+            reserve.clear()
         torch.cuda.empty_cache()
         tried, step.micro_batch = step.micro_batch, largest_divisor(len(batch.labels), step.micro_batch // 2)
         log.info("out of memory with %d images at once: micro-batches of %d", tried, step.micro_batch)
@@ -99,7 +106,8 @@ def compile_step(step: TrainStep, augment: SketchAugment, batch: Batch, draws: D
         times = f"{1e3 * seconds:.1f} ms a step, eager {1e3 * eager_seconds:.1f} ms"
         if reason is None and seconds > eager_seconds:
             reason = f"it is slower ({times})"
-    if world.agreed(reason is None, batch.images.device):
+    failures = torch.tensor(int(reason is not None), device=batch.images.device)
+    if not world.sum(failures):
         log.info("compiled (%s) in %.0f s: %s", mode, warmup, times)
         return True
     step.augment, step.loss_of = plain
@@ -109,9 +117,21 @@ def compile_step(step: TrainStep, augment: SketchAugment, batch: Batch, draws: D
 
 
 def compiled(function: _CallableT, mode: str) -> _CallableT:
-    """torch.compile in one of our modes."""
+    """torch.compile in one of our modes.
+
+    CUDA graphs reuse their outputs' memory from one "generation" to the next, which is every call of any compiled
+    function unless the beginnings are marked. Augmentation is what begins a step: all of the step is one generation.
+    """
     how: dict[str, str] = {"backend": "cudagraphs"} if mode == "cudagraphs" else {"mode": mode}
-    return cast(_CallableT, torch.compile(function, dynamic=False, **how))  # type: ignore[call-overload]
+    made = torch.compile(function, dynamic=False, **how)  # type: ignore[call-overload]
+    if mode == "default" or not isinstance(function, SketchAugment):
+        return cast(_CallableT, made)
+
+    def begin(*arguments: object) -> object:
+        torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+        return made(*arguments)
+
+    return cast(_CallableT, begin)
 
 
 def difference(eager: Sequence[Probe], ours: Sequence[Probe]) -> str | None:

@@ -58,8 +58,8 @@ def fit(
 
     `resume.pt` is written every `training.save_minutes` and at the end, `last/` and the metrics after every epoch, and
     `best/` if validation top-1 improved. Ctrl-C, SIGTERM and `training.max_minutes` stop after a step with everything
-    saved. Whatever ended a run, `resume` continues it from the last `resume.pt`, on the same machine to the very bits
-    of an undisturbed run: all that is random in a step follows from the seed and the step's number.
+    saved. Whatever ended a run, `resume` continues it from the last `resume.pt`, on a CPU to the very bits of an
+    undisturbed run: all that is random in a step follows from the seed and the step's number.
 
     Under torchrun every process calls this; batches are shared out, rank 0 alone writes and calls back.
 
@@ -100,11 +100,22 @@ def _fit(
     if folder is None:
         raise ConfigError("no data set given", hint="set data.path")
     dataset = DatasetMetadata.load(folder)
+    if recipe.data.train_split == "train" and "val" not in dataset.splits:
+        raise ConfigError(
+            f"{folder} has no 'val' split, by which the best epoch is chosen",
+            hint="convert a source with a val/ folder, or one without split folders, which --split divides",
+        )
 
     # ----------------------------------------------------------------------------------------------------- model
     torch.manual_seed(config.seed)
     size, classes = final_size(config.image_sizes, dataset.size), len(dataset.classes)
-    model = create_model(recipe.model, num_classes=classes, size=size, train_sizes=config.image_sizes)
+    saved = load_resume(run.resume, device) if resume else None
+    initial = recipe.model
+    if saved is not None:  # brings the weights: the file that they once came from need not be there any more
+        initial = initial.model_copy(update={"weights": None, "pretrained": False})
+    model = create_model(initial, num_classes=classes, size=size, train_sizes=config.image_sizes)
+    if saved is None and initial.weights is None and not initial.pretrained:
+        log.info("%s starts from random weights; --pretrained or --weights gives it timm's", recipe.model.name)
     setting = tuned(recipe, size, device)
     model = place(model, device, setting.channels_last)
     spec = _input_spec(recipe, dataset, model, size)
@@ -149,9 +160,10 @@ def _fit(
     # -------------------------------------------------------------------------------------------- start or resume
     if resume:
         run.check(recipe, dataset)
-        if (saved := load_resume(run.resume, device)) is not None:
+        if saved is not None:
             state.load_state_dict(saved)
             log.info("continuing in epoch %d after step %d", state.epoch + 1, state.steps)
+            del saved  # lies on the device
     services: Sequence[Service] = ()
     if world.leads:
         if resume:
@@ -284,7 +296,7 @@ def _make_step(
     share = world.share(recipe.data.batch_size)
     device = state.loss_sum.device
     step = TrainStep(
-        world.wrap(state.model),
+        state.model,
         augment,
         state.optimizer,
         state.scaler,
@@ -292,13 +304,13 @@ def _make_step(
         micro_batch=largest_divisor(share, min(share, setting.micro_batch)),
         config=recipe.training,
     )
-    if device.type == "cuda" or setting.compile != "eager":
-        batch = trial_batch(share, dataset.size, len(dataset.classes), device)
-        draws = augment.draw(share, torch.Generator(device).manual_seed(0))
-        if device.type == "cuda":
-            fit_in_memory(step, batch, draws)
-        if setting.compile != "eager":
-            compile_step(step, augment, batch, draws, setting.compile, world)
+    batch = trial_batch(share, dataset.size, len(dataset.classes), device)
+    draws = world.rows(augment.draw(recipe.data.batch_size, torch.Generator(device).manual_seed(0)))
+    if device.type == "cuda":
+        fit_in_memory(step, batch, draws)  # alone: processes that wait for each other cannot run out of memory apart
+    step.model = world.wrap(state.model)
+    if setting.compile != "eager":
+        compile_step(step, augment, batch, draws, setting.compile, world)
     return step
 
 

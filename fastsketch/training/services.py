@@ -172,7 +172,7 @@ def _import(module: str, name: str, extra: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise BackendMissing(
-            f"{name} cannot be imported ({error})", hint=f"pip install 'fastsketch[{extra}]'"
+            f"{name} cannot be imported ({error})", hint=f"pip install '.[{extra}]' in fastsketch's folder"
         ) from error
 
 

@@ -62,12 +62,17 @@ class TrainState:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a `state_dict` of the same model and recipe."""
+        """Continue from a `state_dict` of the same model and recipe; device, precision, memory order may be others."""
         self.model.load_state_dict(state["model"])
         if self.average is not None:
             self.average.module.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
+        for parameter, values in self.optimizer.state.items():
+            for key, value in values.items():
+                if isinstance(value, Tensor) and value.shape == parameter.shape:
+                    values[key] = torch.empty_like(parameter).copy_(value)  # fused optimizers want the same strides
+        if state["scaler"]:  # empty where the loss needed no scale
+            self.scaler.load_state_dict(state["scaler"])
         self.loss_sum.fill_(state["loss_sum"])
         for name in COUNTERS:
             setattr(self, name, state[name])

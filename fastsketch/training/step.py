@@ -18,6 +18,9 @@ from fastsketch.config import TrainingConfig
 from fastsketch.loaders import Batch
 from fastsketch.training.precision import autocast
 
+PROBE_SCALE = 2.0**10
+"""Of a float16 loss in a trial: the scaler's first, 2^16, often overflows, and then there is no gradient to compare."""
+
 Augment = Callable[[Tensor, Tensor, Draws], tuple[Tensor, Targets]]
 LossOf = Callable[[Tensor, Targets], Tensor]
 
@@ -84,7 +87,7 @@ class TrainStep:
         """
         images, targets = self.augment(batch.images, batch.labels, draws)
         self._optimizer.zero_grad()
-        loss = self._accumulate(images, targets)
+        loss = self._accumulate(images, targets, self._scaler.scale)
         if self._config.clip_norm is not None:
             self._scaler.unscale_(self._optimizer)
             clip_grad_norm_(self._parameters, self._config.clip_norm)
@@ -99,18 +102,24 @@ class TrainStep:
         torch.manual_seed(seed)
         try:
             images, targets = self.augment(batch.images, batch.labels, draws)
-            loss = float(self._accumulate(images, targets))
+            scale = PROBE_SCALE if self._scaler.is_enabled() else 1.0
+            loss = float(self._accumulate(images, targets, lambda part: part * scale))
             norm = nn.utils.get_total_norm(
                 [parameter.grad for parameter in self._parameters if parameter.grad is not None]
             )
-            return Probe(loss, float(norm) / self._scaler.get_scale())
+            return Probe(loss, float(norm) / scale)
         finally:
             self._optimizer.zero_grad()
             with torch.no_grad():
                 for buffer, before in zip(self.model.buffers(), buffers, strict=True):
                     buffer.copy_(before)
 
-    def _accumulate(self, images: Tensor, targets: Targets) -> Tensor:
+    def state_to_come(self) -> list[Tensor]:
+        """As much memory as an optimizer like Adam is going to take at its first step."""
+        missing = [parameter for parameter in self._parameters if parameter not in self._optimizer.state]
+        return [torch.empty_like(parameter) for parameter in missing for _ in range(2)]
+
+    def _accumulate(self, images: Tensor, targets: Targets, scaled: Callable[[Tensor], Tensor]) -> Tensor:
         """Forward and backward over all micro-batches; returns the batch's mean loss."""
         parts = len(images) // self.micro_batch
         total = torch.zeros((), device=images.device)
@@ -118,7 +127,7 @@ class TrainStep:
         for number, (piece, *labels) in enumerate(pieces, 1):
             with nullcontext() if number == parts else self._unsynchronised():
                 loss = self.loss_of(piece, Targets(*labels)) / parts
-                self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+                scaled(loss).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         return total
 

@@ -7,6 +7,7 @@ device, torch, model, precision, image and batch size, and is what `auto` means 
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import math
@@ -152,6 +153,7 @@ class _Bench:
     def attempt(self, setting: Setting) -> Trial:
         torch.compiler.reset()
         if self._device.type == "cuda":
+            gc.collect()  # the step before refers to itself, and its weights would stay beside the next one's
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(self._device)
         try:
@@ -206,7 +208,7 @@ def _key(recipe: Recipe, size: int, device: torch.device) -> str:
     """What a setting was found for."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type}, {torch.get_num_threads()}"
     precision = str(resolve_precision(recipe.training.precision, device)).removeprefix("torch.")
-    model = f"{recipe.model.name}, {size} px, batch {recipe.data.batch_size}"
+    model = f"{recipe.model.name}, {size} px, tokens {recipe.model.tokens}, batch {recipe.data.batch_size}"
     return f"{name}; torch {torch.__version__}; {model}; {precision}"
 
 

@@ -68,6 +68,12 @@ def test_every_index_has_its_image_and_label(
     assert sorted(seen) == list(range(len(pack)))
 
 
+def test_batches_have_the_strides_that_a_compiled_step_is_made_for(opened: Open) -> None:
+    batch = next(iter(opened(batch_size=8).epoch()))
+    for tensor in batch:
+        assert tensor.stride() == torch.empty(tensor.shape).stride()
+
+
 def test_evaluation_keeps_the_ragged_last_batch(opened: Open) -> None:
     loader = opened("val", batch_size=16)
     assert [len(batch.labels) for batch in loader.epoch()] == [16, 16, 16, 5]
@@ -247,7 +253,7 @@ def test_a_format_that_is_not_there_is_asked_for(data: Path) -> None:
     assert f"fastsketch convert {data} --format dali" in str(caught.value)
 
 
-@pytest.mark.parametrize(("name", "extra"), [("ffcv", "fastsketch[ffcv]"), ("dali", "fastsketch[dali-cu1")])
+@pytest.mark.parametrize(("name", "extra"), [("ffcv", "'.[ffcv]'"), ("dali", "'.[dali-cu1")])
 def test_a_library_that_is_not_there_is_named(
     data: Path, monkeypatch: pytest.MonkeyPatch, name: str, extra: str
 ) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -162,6 +163,16 @@ def test_a_diverging_run_stops_and_keeps_the_epoch_before(shapes: Path, tmp_path
     run = Run(tmp_path / "run")
     with pytest.raises(FastSketchError, match="training loss became"):
         fit(recipe(shapes, 4, "optimizer.name=momentum", "optimizer.lr=1e30"), run)
+
+
+def test_a_data_set_without_validation_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
+    images = write_shapes(tmp_path / "images")
+    shutil.rmtree(images / "val")
+    config = recipe(convert_shapes(images, tmp_path / "dataset"), 1, f"model.weights={tmp_path / 'none.safetensors'}")
+    with pytest.raises(ConfigError, match="no 'val' split") as caught:
+        fit(config, Run(tmp_path / "run"))
+    assert "val/ folder" in str(caught.value)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_batch_larger_than_the_split_is_refused(shapes: Path, tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ import threading
 from pathlib import Path
 
 import pytest
+import timm
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from shapes import convert_shapes, write_shapes
 
 from fastsketch.config import Recipe, load_recipe
@@ -22,6 +23,7 @@ from fastsketch.training.clock import Clock
 from fastsketch.training.distributed import World
 from fastsketch.training.engine import fit
 from fastsketch.training.run import Run
+from fastsketch.training.state import TrainState
 
 CPU = torch.device("cpu")
 STEPS = 12  # an epoch
@@ -81,6 +83,38 @@ def test_ctrl_c_saves_the_step_and_resume_ends_in_the_same_bits(
     assert [(each.epoch, each.train_loss, each.val_loss) for each in records] == [
         (each.epoch, each.train_loss, each.val_loss) for each in undisturbed
     ]
+
+
+def test_the_weights_file_is_not_needed_again(shapes: Path, tmp_path: Path) -> None:
+    model = timm.create_model("test_resnet", in_chans=1, num_classes=3)
+    save_file(model.state_dict(), weights := tmp_path / "weights.safetensors")
+    config = recipe(shapes, f"model.weights={weights}")
+    undisturbed, broken = Run(tmp_path / "undisturbed"), Run(tmp_path / "broken")
+    fit(config, undisturbed)
+    stop_after(broken, config, epoch=2, step=5)
+    weights.unlink()
+    fit(config, broken, resume=True)
+    assert same_weights(undisturbed, broken)
+    with pytest.raises(ConfigError, match="no such weights file"):
+        fit(config, Run(tmp_path / "new"))
+
+
+def test_a_state_moves_to_another_memory_order_and_precision() -> None:
+    def state(order: torch.memory_format, scaled: bool) -> TrainState:
+        model = torch.nn.Conv2d(3, 8, 3).to(memory_format=order)
+        optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
+        return TrainState(model, None, optimizer, torch.amp.GradScaler("cpu", enabled=scaled), torch.zeros(()))
+
+    before, after = state(torch.channels_last, scaled=False), state(torch.contiguous_format, scaled=True)
+    before.model(torch.rand(2, 3, 8, 8)).sum().backward()
+    before.optimizer.step()
+    after.load_state_dict(before.state_dict(0.0))
+    weights, old_weights = after.model.weight, before.model.weight
+    for name in ("exp_avg", "exp_avg_sq"):
+        moment = after.optimizer.state[weights][name]
+        assert moment.stride() == weights.stride() != old_weights.stride()
+        assert torch.equal(moment, before.optimizer.state[old_weights][name])
+    assert after.scaler.get_scale() > 1
 
 
 def test_more_epochs_go_on_where_the_run_ended(shapes: Path, tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def session(root: Path, tracker: str, epochs: range, top1: float | None = 0.5) -
 
 @pytest.mark.parametrize(
     ("tracker", "module", "extra"),
-    [("tensorboard", "torch.utils.tensorboard", "fastsketch[tensorboard]"), ("wandb", "wandb", "fastsketch[wandb]")],
+    [("tensorboard", "torch.utils.tensorboard", "'.[tensorboard]'"), ("wandb", "wandb", "'.[wandb]'")],
 )
 def test_a_tracker_that_is_not_installed_is_named_with_its_extra(
     monkeypatch: pytest.MonkeyPatch, tracker: str, module: str, extra: str
