@@ -23,7 +23,7 @@ def command(
     data: Annotated[Path | None, typer.Option(help="The data set, if it has moved since training.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
     flip: Annotated[
-        bool | None, typer.Option("--flip/--no-flip", help="Average each image and its mirror image; else as the recipe.")
+        bool | None, typer.Option("--flip/--no-flip", help="Average with the mirror image; else as the recipe.")
     ] = None,
 ) -> None:
     """Evaluate a trained model: top-1, top-5, a table of classes, a confusion matrix."""

@@ -44,6 +44,11 @@ def command(
         from fastsketch.errors import ConfigError
         from fastsketch.training.run import Run
 
+        if resume is not None and (recipe or out):
+            raise ConfigError(
+                f"--resume goes on with the recipe and the folder of {resume}",
+                hint="leave out --recipe and --out; keys that may change can be changed with --set",
+            )
         resolved = load_recipe(
             recipe if resume is None else str(Run.open(resume).config),
             set_ or (),

@@ -392,24 +392,30 @@ def _dotted_keys(model: type[BaseModel]) -> list[str]:
     return keys
 
 
-def _read_recipe(recipe: str) -> dict[str, Any]:
-    """The YAML of one of our recipes, or of a file."""
+def recipe_text(recipe: str) -> str:
+    """The YAML of one of our recipes, or of a file, with its comments.
+
+    Raises:
+        ConfigError: There is no such recipe or file, or it is no text.
+    """
     path = Path(recipe)
     if recipe in recipe_names():
-        text = (resources.files("fastsketch") / "recipes" / f"{recipe}.yaml").read_text(encoding="utf-8")
-    elif path.is_file():
+        return (resources.files("fastsketch") / "recipes" / f"{recipe}.yaml").read_text(encoding="utf-8")
+    if path.is_file():
         try:
-            text = path.read_text(encoding="utf-8")
+            return path.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
             raise ConfigError(f"{recipe} is not YAML: not UTF-8 text") from error
-    else:
-        near = difflib.get_close_matches(recipe, recipe_names(), n=1)
-        raise ConfigError(
-            f"no recipe or file '{recipe}'" + (f"; did you mean '{near[0]}'?" if near else ""),
-            hint="`fastsketch recipes` lists them",
-        )
+    near = difflib.get_close_matches(recipe, recipe_names(), n=1)
+    raise ConfigError(
+        f"no recipe or file '{recipe}'" + (f"; did you mean '{near[0]}'?" if near else ""),
+        hint="`fastsketch recipes` lists them",
+    )
+
+
+def _read_recipe(recipe: str) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(text)
+        values = yaml.safe_load(recipe_text(recipe))
     except NOT_YAML as error:
         raise ConfigError(f"{recipe} is not YAML: {str(error).splitlines()[0]}") from error
     if values is None:  # nothing but comments

@@ -63,8 +63,8 @@ def import_ffcv(module: str) -> Any:
 def _missing(reason: str) -> BackendMissing:
     return BackendMissing(
         f"FFCV cannot be imported ({reason})",
-        hint="pip install 'fastsketch[ffcv]'; it is built on the spot and needs pkg-config and the headers of OpenCV "
-        "and libjpeg-turbo (Debian, Ubuntu: apt install pkg-config libopencv-dev libturbojpeg0-dev)",
+        hint="pip install '.[ffcv]' in fastsketch's folder; it is built on the spot (Debian, Ubuntu: apt install g++ "
+        "python3-dev pkg-config libopencv-dev libturbojpeg0-dev)",
     )
 
 

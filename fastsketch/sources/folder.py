@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,8 @@ from fastsketch.errors import DataError
 from fastsketch.sources.sample import SPLITS, ImageSample
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm", ".pbm"})
+
+log = logging.getLogger(__name__)
 
 SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 """Folder names that mean a split."""
@@ -34,6 +37,12 @@ class FolderSource:
         self._roots = (
             {name: SPLIT_FOLDERS[name] for name in folders} if self.has_splits else {".": None}
         )  # folder below the root -> split
+        if not self.has_splits and len(mistaken := [name for name in folders if name in SPLIT_FOLDERS]) > 1:
+            log.warning(
+                "%s: %s are read as classes; they are splits where there is a train/ and no other folder than splits",
+                root,
+                ", ".join(mistaken),
+            )
         duplicates = [s for s in SPLITS if list(self._roots.values()).count(s) > 1]
         if duplicates:
             raise DataError(f"{root}: two folders mean the split '{duplicates[0]}'", hint="keep one of them")

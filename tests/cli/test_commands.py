@@ -12,6 +12,7 @@ import pytest
 from shapes import convert_shapes, write_shapes
 
 import fastsketch
+from fastsketch.config import load_recipe
 
 FASTSKETCH = [sys.executable, "-m", "fastsketch"]
 TINY = ["--model", "test_resnet", "--set", "data.batch_size=16", "--set", "optimizer.name=adamw", "--device", "cpu"]
@@ -70,6 +71,12 @@ def test_recipes_are_listed_a_line_each() -> None:
     assert any(line.startswith("report-1-affine ") and "79.5" in line for line in lines)
 
 
+def test_a_printed_recipe_is_one(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(call("recipes", "best").stdout)
+    assert load_recipe(str(tmp_path / "mine.yaml")) == load_recipe("best")
+    assert "did you mean 'best'?" in refused(2, "recipes", "bets")
+
+
 def test_from_images_to_accuracy(tmp_path: Path) -> None:
     images = write_shapes(tmp_path / "my shapes")
     (images / "train" / "square" / "broken.png").write_bytes(b"\x89PNG not really")
@@ -122,6 +129,7 @@ def test_usage_and_configuration_errors_exit_with_2(shapes: Path, tmp_path: Path
     assert "not a run directory" in refused(2, "evaluate", tmp_path)
     assert "not a run directory" in refused(2, "train", "--resume", tmp_path)
     assert "no data set given" in refused(2, "train")
+    assert "leave out --recipe" in refused(2, "train", "--resume", tmp_path, "--recipe", "quick")
 
 
 def test_damaged_data_exits_with_1(tmp_path: Path) -> None:

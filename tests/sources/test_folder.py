@@ -95,6 +95,12 @@ def test_the_class_train_inside_split_folders(tmp_path: Path) -> None:
     assert ids(source)[0] == ["train/train/1.png", "val/train/3.png"]
 
 
+def test_a_stray_folder_that_makes_classes_of_splits_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    touch(tmp_path, "train/a/1.png", "val/a/1.png", "notes/1.png")
+    assert FolderSource(tmp_path).class_names == ("notes", "train", "val")
+    assert "train, val are read as classes" in caplog.text
+
+
 def test_splits_without_class_folders_are_not_taken_for_classes(tmp_path: Path) -> None:
     touch(tmp_path, "train/1.png", "test/2.png")
     with pytest.raises(DataError, match="no class folders"):
