@@ -28,9 +28,10 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from fastsketch import atomic
-from fastsketch.config import AugmentConfig, ConvertConfig, Recipe, load_recipe
+from fastsketch.config import AugmentConfig, ConvertConfig, Recipe
 from fastsketch.convert import convert_dataset
 from fastsketch.formats.metadata import DatasetMetadata
+from fastsketch.recipes import load_recipe
 from fastsketch.sources import open_source
 from fastsketch.training.engine import fit
 from fastsketch.training.run import Run

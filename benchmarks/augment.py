@@ -36,7 +36,8 @@ from torchvision.transforms import v2
 from fastsketch import atomic
 from fastsketch.augment import SketchAugment, mixed_cross_entropy
 from fastsketch.augment.stock import StockAugment
-from fastsketch.config import AugmentConfig, load_recipe
+from fastsketch.config import AugmentConfig
+from fastsketch.recipes import load_recipe
 from fastsketch.training.precision import autocast, resolve_precision
 
 from .common import Contender, Timing, peak_bytes, print_table, take_turns, write_results

@@ -23,13 +23,14 @@ from rich.console import Console
 
 from fastsketch import atomic
 from fastsketch.augment import SketchAugment, mixed_cross_entropy
-from fastsketch.config import ConvertConfig, ModelConfig, load_recipe
+from fastsketch.config import ConvertConfig, ModelConfig
 from fastsketch.convert import convert_dataset
 from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.formats.pack import PackSplit
 from fastsketch.models import create_model
 from fastsketch.models.ink_tokens import keep_inked
 from fastsketch.models.zoo import place
+from fastsketch.recipes import load_recipe
 from fastsketch.sources import open_source
 from fastsketch.training.precision import autocast, resolve_precision
 from fastsketch.training.tokens import resolve_tokens

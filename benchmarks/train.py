@@ -30,9 +30,10 @@ import torch
 from rich.console import Console
 from timm.loss import SoftTargetCrossEntropy
 
-from fastsketch.config import ConvertConfig, Recipe, load_recipe
+from fastsketch.config import ConvertConfig, Recipe
 from fastsketch.convert import convert_dataset
 from fastsketch.device import resolve_device
+from fastsketch.recipes import load_recipe
 from fastsketch.sources import open_source
 from fastsketch.training.precision import FAST_BFLOAT16, resolve_precision
 from fastsketch.workers import available_cpus

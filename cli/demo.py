@@ -32,7 +32,8 @@ def command(
     with error_boundary():
         from rich.table import Table
 
-        from fastsketch.config import ConvertConfig, load_recipe
+        from fastsketch.config import ConvertConfig
+        from fastsketch.recipes import load_recipe
         from fastsketch.sources.drawn import DRAWN_CLASSES
         from fastsketch.training.run import Run
         from fastsketch.training.tracking import best_record

@@ -33,10 +33,10 @@ def command(
     """Draw what a recipe's augmentation makes of the training sketches: each technique alone, then all together."""
     with error_boundary():
         from fastsketch.augment.preview import draw_sheet, preview_rows
-        from fastsketch.config import load_recipe
         from fastsketch.errors import ConfigError
         from fastsketch.formats.metadata import DatasetMetadata
         from fastsketch.formats.pack import PackSplit
+        from fastsketch.recipes import load_recipe
 
         if seed < 0:
             raise ConfigError("--seed is 0 or more")

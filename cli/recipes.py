@@ -16,7 +16,7 @@ def command(
     with error_boundary():
         from rich.table import Table
 
-        from fastsketch.config import load_recipe, recipe_names, recipe_text
+        from fastsketch.recipes import load_recipe, recipe_names, recipe_text
 
         if name is not None:
             typer.echo(recipe_text(name), nl=False)

@@ -40,8 +40,8 @@ def command(
     Under torchrun (torchrun --nproc-per-node 2 -m fastsketch train ...) the processes share each batch.
     """
     with error_boundary():
-        from fastsketch.config import load_recipe
         from fastsketch.errors import ConfigError
+        from fastsketch.recipes import load_recipe
         from fastsketch.training.run import Run
 
         if resume is not None and (recipe or out):

@@ -22,7 +22,7 @@ def command(
 ) -> None:
     """Time the ways to train a model on this device; `train` uses the fastest from then on."""
     with error_boundary():
-        from fastsketch.config import load_recipe
+        from fastsketch.recipes import load_recipe
 
         resolved = load_recipe(recipe, set_ or (), data__path=str(data), model__name=model, training__device=device)
         tune_and_report(resolved)

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from fastsketch.augment import SketchAugment as SketchAugment
     from fastsketch.config import ConvertConfig as ConvertConfig
     from fastsketch.config import Recipe as Recipe
-    from fastsketch.config import load_recipe as load_recipe
     from fastsketch.convert import convert_dataset as convert_dataset
     from fastsketch.errors import FastSketchError as FastSketchError
     from fastsketch.evaluation import evaluate_run as evaluate_run
+    from fastsketch.recipes import load_recipe as load_recipe
     from fastsketch.sources import open_source as open_source
     from fastsketch.training.engine import fit as fit
     from fastsketch.training.run import Run as Run
@@ -39,7 +39,7 @@ _HOMES = {
     "convert_dataset": "fastsketch.convert",
     "evaluate_run": "fastsketch.evaluation",
     "fit": "fastsketch.training.engine",
-    "load_recipe": "fastsketch.config",
+    "load_recipe": "fastsketch.recipes",
     "open_source": "fastsketch.sources",
 }
 

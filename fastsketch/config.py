@@ -1,14 +1,12 @@
-"""Every choice a user can make, one model a stage, and recipes: named YAML files of them.
+"""Every choice a user can make, one model a stage, with the defaults.
 
-A recipe states only what differs from the defaults below; dotted overrides (`optimizer.lr=3e-4`) come on top. All
-errors of a configuration are reported at once, each unknown key with the nearest valid one.
+All errors of a configuration are reported at once, each unknown key with the nearest valid one.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
-from importlib import resources
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -26,9 +24,6 @@ Count = Annotated[int, Field(ge=1)]
 Scale = Annotated[float, Field(ge=0.01, le=100)]
 ElementSide = Annotated[int, Field(ge=1, le=31)]
 BetaParameter = Annotated[float, Field(ge=0, le=32)]
-
-NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)
-"""What PyYAML raises: `2024-99-99` is a date to it and a ValueError, a thousand brackets are a RecursionError."""
 
 
 class _Stage(BaseModel):
@@ -313,42 +308,6 @@ class Recipe(_Stage):
         atomic.write_text(path, text)
 
 
-# ---------------------------------------------------------------------------------------------------- reading
-
-
-def recipe_names() -> list[str]:
-    """Names of the recipes that come with fastsketch."""
-    folder = resources.files("fastsketch") / "recipes"
-    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
-
-
-def load_recipe(recipe: str | None = None, overrides: Iterable[str] = (), **settings: object) -> Recipe:
-    """Defaults ← a recipe ← `settings` ← dotted overrides.
-
-    Args:
-        recipe: The name of one of our recipes, or the path of a YAML file (a run's `config.yaml` is one).
-        overrides: `a.b=value`, the value in YAML.
-        settings: `a__b=value`; None means not given.
-
-    Raises:
-        ConfigError: All that is wrong with the result, in one message.
-    """
-    values = _read_recipe(recipe) if recipe is not None else {}
-    for key, value in settings.items():
-        if value is not None:
-            _assign(values, key.split("__"), value)
-    for override in overrides:
-        key, equals, text = override.partition("=")
-        if not equals or not key.strip():
-            raise ConfigError(f"'{override}' is not an override", hint="write it as key=value: optimizer.lr=3e-4")
-        try:
-            _assign(values, key.strip().split("."), yaml.safe_load(text))
-        except NOT_YAML as error:
-            raise ConfigError(f"'{override}': the value is not YAML") from error
-    origin = f"recipe {recipe}" if recipe is not None else "configuration"
-    return validated(Recipe, values, origin)
-
-
 _ModelT = TypeVar("_ModelT", bound=BaseModel)
 
 
@@ -390,45 +349,3 @@ def _dotted_keys(model: type[BaseModel]) -> list[str]:
         else:
             keys.append(name)
     return keys
-
-
-def recipe_text(recipe: str) -> str:
-    """The YAML of one of our recipes, or of a file, with its comments.
-
-    Raises:
-        ConfigError: There is no such recipe or file, or it is no text.
-    """
-    path = Path(recipe)
-    if recipe in recipe_names():
-        return (resources.files("fastsketch") / "recipes" / f"{recipe}.yaml").read_text(encoding="utf-8")
-    if path.is_file():
-        try:
-            return path.read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise ConfigError(f"{recipe} is not YAML: not UTF-8 text") from error
-    near = difflib.get_close_matches(recipe, recipe_names(), n=1)
-    raise ConfigError(
-        f"no recipe or file '{recipe}'" + (f"; did you mean '{near[0]}'?" if near else ""),
-        hint="`fastsketch recipes` lists them",
-    )
-
-
-def _read_recipe(recipe: str) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(recipe_text(recipe))
-    except NOT_YAML as error:
-        raise ConfigError(f"{recipe} is not YAML: {str(error).splitlines()[0]}") from error
-    if values is None:  # nothing but comments
-        return {}
-    if not isinstance(values, dict):
-        raise ConfigError(f"{recipe}: expected a mapping of stages at the top level")
-    return values
-
-
-def _assign(values: dict[str, Any], keys: list[str], value: object) -> None:
-    """Set a nested key, making the mappings on the way."""
-    for key in keys[:-1]:
-        if not isinstance(values.get(key), dict):
-            values[key] = {}
-        values = values[key]
-    values[keys[-1]] = value

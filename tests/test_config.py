@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fastsketch.config import ConvertConfig, Recipe, load_recipe, recipe_names, validated
+from fastsketch.config import ConvertConfig, Recipe, validated
 from fastsketch.errors import ConfigError
+from fastsketch.recipes import load_recipe, recipe_names
 
 
 def recipe_file(folder: Path, text: str) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fastsketch.config import Recipe, load_recipe
+from fastsketch.config import Recipe
 from fastsketch.errors import ConfigError
 from fastsketch.formats.metadata import DatasetMetadata
+from fastsketch.recipes import load_recipe
 
 CHANGEABLE = {
     "description",

@@ -4,8 +4,9 @@ import math
 
 import pytest
 
-from fastsketch.config import AugmentConfig, load_recipe, recipe_names
+from fastsketch.config import AugmentConfig
 from fastsketch.errors import ConfigError
+from fastsketch.recipes import load_recipe, recipe_names
 
 
 @pytest.mark.parametrize(

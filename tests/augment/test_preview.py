@@ -10,7 +10,8 @@ from figures import sketches
 from PIL import Image
 
 from fastsketch.augment.preview import preview_rows
-from fastsketch.config import AugmentConfig, load_recipe
+from fastsketch.config import AugmentConfig
+from fastsketch.recipes import load_recipe
 
 CLASSES = ["ant", "a class with a very long name indeed", "cat"]
 

@@ -12,7 +12,7 @@ import pytest
 from shapes import convert_shapes, write_shapes
 
 import fastsketch
-from fastsketch.config import load_recipe
+from fastsketch.recipes import load_recipe
 
 FASTSKETCH = [sys.executable, "-m", "fastsketch"]
 TINY = ["--model", "test_resnet", "--set", "data.batch_size=16", "--set", "optimizer.name=adamw", "--device", "cpu"]

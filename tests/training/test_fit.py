@@ -13,11 +13,12 @@ from safetensors.torch import load_file
 from shapes import CLASSES, convert_shapes, write_shapes
 
 from fastsketch.augment import SketchAugment
-from fastsketch.config import Recipe, load_recipe
+from fastsketch.config import Recipe
 from fastsketch.errors import ConfigError, DataError, FastSketchError
 from fastsketch.evaluation import evaluate_run
 from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.formats.pack import PackSplit
+from fastsketch.recipes import load_recipe
 from fastsketch.training.checkpoint import load_model
 from fastsketch.training.engine import fit
 from fastsketch.training.run import Run

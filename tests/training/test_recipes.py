@@ -7,7 +7,8 @@ import pytest
 import torch
 from shapes import convert_shapes, write_shapes
 
-from fastsketch.config import Recipe, load_recipe, recipe_names
+from fastsketch.config import Recipe
+from fastsketch.recipes import load_recipe, recipe_names
 from fastsketch.training.engine import fit
 from fastsketch.training.run import Run
 

@@ -16,8 +16,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from shapes import convert_shapes, write_shapes
 
-from fastsketch.config import Recipe, load_recipe
+from fastsketch.config import Recipe
 from fastsketch.errors import ConfigError, DataError
+from fastsketch.recipes import load_recipe
 from fastsketch.training.checkpoint import load_resume, previous_resume, save_resume
 from fastsketch.training.clock import Clock
 from fastsketch.training.distributed import World

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from fastsketch.config import Recipe, load_recipe
+from fastsketch.config import Recipe
 from fastsketch.errors import BackendMissing, ConfigError, FastSketchError
+from fastsketch.recipes import load_recipe
 from fastsketch.training.services import check_services, open_services
 from fastsketch.training.tracking import EpochRecord, Tracker
 

@@ -11,9 +11,9 @@ from shapes import convert_shapes, write_shapes
 from torch import Tensor
 
 from fastsketch.augment import Targets
-from fastsketch.config import load_recipe
 from fastsketch.errors import ConfigError
 from fastsketch.evaluation import evaluate_run
+from fastsketch.recipes import load_recipe
 from fastsketch.training import engine
 from fastsketch.training.engine import fit
 from fastsketch.training.run import Run

@@ -15,12 +15,13 @@ from shapes import convert_shapes, write_shapes
 from torch import nn
 
 from fastsketch.augment import create_augment
-from fastsketch.config import AugmentConfig, ModelConfig, Recipe, load_recipe
+from fastsketch.config import AugmentConfig, ModelConfig, Recipe
 from fastsketch.errors import ConfigError
 from fastsketch.evaluation import evaluate_run
 from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.formats.pack import PackSplit
 from fastsketch.models.ink_tokens import ink_patches
+from fastsketch.recipes import load_recipe
 from fastsketch.training.checkpoint import InputSpec
 from fastsketch.training.engine import fit
 from fastsketch.training.run import Run

@@ -10,10 +10,11 @@ import torch
 from shapes import convert_shapes, write_shapes
 from torch import nn
 
-from fastsketch.config import Recipe, load_recipe
+from fastsketch.config import Recipe
 from fastsketch.errors import ConfigError, FastSketchError
 from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.formats.pack import PackSplit
+from fastsketch.recipes import load_recipe
 from fastsketch.training import tuning
 from fastsketch.training.tuning import Setting, Trial, tune, tuned
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from shapes import CLASSES, convert_shapes, write_shapes
 
 from fastsketch.augment import SketchAugment
-from fastsketch.config import AugmentConfig, EvaluationConfig, ModelConfig, Recipe, load_recipe
+from fastsketch.config import AugmentConfig, EvaluationConfig, ModelConfig, Recipe
 from fastsketch.errors import ConfigError
 from fastsketch.evaluation import evaluate_run
 from fastsketch.formats.metadata import DatasetMetadata
@@ -16,6 +16,7 @@ from fastsketch.formats.pack import PackSplit
 from fastsketch.loaders import Loader, Sampling, open_loader
 from fastsketch.models import create_model
 from fastsketch.models.zoo import place
+from fastsketch.recipes import load_recipe
 from fastsketch.training.checkpoint import InputSpec, save_model
 from fastsketch.training.run import Run
 from fastsketch.training.validation import accuracy_metrics, mean_probabilities, validate
