@@ -197,6 +197,7 @@ def plot(path: Path, results: list[Result], title: str) -> None:
         axes.plot([row - 0.12, row + 0.12], [mean] * 2, color="0.2", linewidth=2)
         axes.annotate(f"{mean:.1f}", (row + 0.15, mean), verticalalignment="center")
     axes.set_xticks(range(len(RUNGS)), list(RUNGS))
+    axes.margins(x=0.1)
     axes.set(title=f"Ablation: {title}", ylabel="val top-1 in %, last epoch")
     axes.grid(axis="y", alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
