@@ -114,8 +114,6 @@ def _fit(
     if saved is not None:  # brings the weights: the file that they once came from need not be there any more
         initial = initial.model_copy(update={"weights": None, "pretrained": False})
     model = create_model(initial, num_classes=classes, size=size, train_sizes=config.image_sizes)
-    if saved is None and initial.weights is None and not initial.pretrained:
-        log.info("%s starts from random weights; --pretrained or --weights gives it timm's", recipe.model.name)
     setting = tuned(recipe, size, device)
     model = place(model, device, setting.channels_last)
     spec = _input_spec(recipe, dataset, model, size)
@@ -164,6 +162,8 @@ def _fit(
             state.load_state_dict(saved)
             log.info("continuing in epoch %d after step %d", state.epoch + 1, state.steps)
             del saved  # lies on the device
+    elif recipe.model.weights is None and not recipe.model.pretrained:
+        log.info("%s starts from random weights; --pretrained or --weights gives it timm's", recipe.model.name)
     services: Sequence[Service] = ()
     if world.leads:
         if resume:
