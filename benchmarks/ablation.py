@@ -27,18 +27,16 @@ import torch
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from fastsketch import atomic
-from fastsketch.config import AugmentConfig, ConvertConfig, Recipe
-from fastsketch.convert import convert_dataset
 from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.recipes import load_recipe
-from fastsketch.sources import open_source
 from fastsketch.training.engine import fit
 from fastsketch.training.run import Run
+from fastsketch.training.tracking import best_record
 from fastsketch.workers import available_cpus, process_pool
 
 from .common import write_results
-from .originals import SHARED, labelled_sketches
+from .originals import SHARED, labelled_dataset
+from .plots import save_figure
 
 console = Console(highlight=False)
 
@@ -97,13 +95,16 @@ def run(out: Path, *, quick: bool = False) -> Path:
     results: list[Result] = []
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
-        dataset = convert(root, study)
-        weights = SHARED.parent / "weights" / f"{study.model}.in1k.safetensors"
-        recipe = base(study, dataset, weights if weights.is_file() else None)
+        dataset = labelled_dataset(root, study.size, study.classes)
+        known = SHARED.parent / "weights" / f"{study.model}.in1k.safetensors"
+        weights = known if known.is_file() else None
         workers = 1 if torch.cuda.is_available() else available_cpus()
         with process_pool(workers) as pool:
-            seeds = range(study.seeds)
-            trainings = [pool.submit(one_run, recipe, rung, seed, root) for seed in seeds for rung in RUNGS]
+            trainings = [
+                pool.submit(one_run, study, dataset, weights, rung, seed, root / f"{seed} {rung}")
+                for seed in range(study.seeds)
+                for rung in RUNGS
+            ]
             for result in (training.result() for training in trainings):
                 results.append(result)
                 console.print(_line(result))
@@ -112,47 +113,33 @@ def run(out: Path, *, quick: bool = False) -> Path:
     for name, row in table.items():
         console.print(f"{name:16} " + "  ".join(f"{key} {value:.4f}" for key, value in row.items()))
     sketches = {split: metadata.split(split).samples for split in ("train", "val")}
-    pretrained = recipe.model.weights is not None
-    settings = {**asdict(study), **sketches, "pretrained": pretrained, "rungs": dict(RUNGS), "quick": quick}
+    settings = {**asdict(study), **sketches, "pretrained": weights is not None, "rungs": dict(RUNGS), "quick": quick}
     records = [asdict(result) for result in results]
     path = write_results(out, "ablation", settings, [], runs=records, summary=table)
     plot(path.with_suffix(".png"), results, f"{study.model}, {sketches['val']} sketches of {study.classes} classes")
     return path
 
 
-def convert(root: Path, study: Study) -> Path:
-    """The data set of the study's size and number of classes."""
-    real = (SHARED / "tuberlin224").is_dir()
-    source = SHARED / "tuberlin224" if real else labelled_sketches(root, 60)
-    split = None if real else "48/12"
-    config = ConvertConfig(size=study.size, split=split, classes=study.classes)
-    convert_dataset(open_source(source), root / "sketches", config)
-    return root / "sketches"
-
-
-def base(study: Study, dataset: Path, weights: Path | None) -> Recipe:
-    """The recipe `quick` on this data set, with no more augmentation than a rung gives it."""
-    recipe = load_recipe("quick")
-    return recipe.model_copy(
-        update={
-            "data": recipe.data.model_copy(update={"path": dataset}),
-            "model": recipe.model.model_copy(update={"name": study.model, "weights": weights}),
-            "training": recipe.training.model_copy(update={"epochs": study.epochs}),
-        }
-    )
-
-
-def one_run(recipe: Recipe, rung: str, seed: int, root: Path) -> Result:
-    """Train on one rung with one seed, on one core."""
+def one_run(study: Study, dataset: Path, weights: Path | None, rung: str, seed: int, folder: Path) -> Result:
+    """Train the recipe `quick` on one rung with one seed, on one core."""
     torch.set_num_threads(1)
-    augment = AugmentConfig.model_validate({"normalize": recipe.augment.normalize, **RUNGS[rung]})
-    training = recipe.training.model_copy(update={"seed": seed})
-    records = fit(recipe.model_copy(update={"augment": augment, "training": training}), Run(root / f"{seed} {rung}"))
-    last, scores = records[-1], [record.val_top1 or 0.0 for record in records]
-    assert last.val_loss is not None
-    return Result(
-        rung, seed, scores[-1], max(scores), last.val_loss, last.train_loss, sum(each.seconds for each in records)
+    recipe = load_recipe(
+        "quick",
+        data__path=dataset,
+        model__name=study.model,
+        model__weights=weights,
+        training__epochs=study.epochs,
+        training__seed=seed,
+        **{f"augment__{key}": value for key, value in RUNGS[rung].items()},
     )
+    records = fit(recipe, Run(folder))
+    last, best = records[-1], best_record(records)
+    assert last.val_top1 is not None
+    assert last.val_loss is not None
+    assert best is not None
+    assert best.val_top1 is not None
+    seconds = sum(record.seconds for record in records)
+    return Result(rung, seed, last.val_top1, best.val_top1, last.val_loss, last.train_loss, seconds)
 
 
 def summary(results: list[Result]) -> dict[str, dict[str, float]]:
@@ -200,9 +187,7 @@ def plot(path: Path, results: list[Result], title: str) -> None:
     axes.margins(x=0.1)
     axes.set(title=f"Ablation: {title}", ylabel="val top-1 in %, last epoch")
     axes.grid(axis="y", alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-    with atomic.replacing(path) as temporary:
-        figure.savefig(temporary, dpi=130)
+    save_figure(path, figure)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,6 @@ from rich.console import Console
 from torch import Tensor
 from torchvision.transforms import v2
 
-from fastsketch import atomic
 from fastsketch.augment import SketchAugment, mixed_cross_entropy
 from fastsketch.augment.stock import StockAugment
 from fastsketch.config import AugmentConfig
@@ -41,6 +40,7 @@ from fastsketch.recipes import load_recipe
 from fastsketch.training.precision import autocast, resolve_precision
 
 from .common import Contender, Timing, peak_bytes, print_table, take_turns, write_results
+from .plots import save_figure
 
 RECIPE = "report-4-thickness"
 CLASSES = 250
@@ -272,10 +272,8 @@ def plot(path: Path, timings: dict[int, list[Timing]], title: str) -> None:
     axes.set_xticks(list(timings), [str(batch) for batch in timings])
     axes.minorticks_off()
     axes.grid(alpha=0.25, which="both")
-    axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
-    with atomic.replacing(path) as temporary:
-        figure.savefig(temporary, dpi=130)
+    save_figure(path, figure)
 
 
 if __name__ == "__main__":

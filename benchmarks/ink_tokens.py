@@ -21,7 +21,6 @@ import torch
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from fastsketch import atomic
 from fastsketch.augment import SketchAugment, mixed_cross_entropy
 from fastsketch.config import ConvertConfig, ModelConfig
 from fastsketch.convert import convert_dataset
@@ -37,6 +36,7 @@ from fastsketch.training.tokens import resolve_tokens
 
 from .common import Contender, Timing, peak_bytes, print_table, take_turns, write_results
 from .originals import labelled_sketches
+from .plots import save_figure
 
 RECIPE = "report-1-affine"
 """Its augmentation: no MixUp, which would lay two sketches on each other."""
@@ -190,10 +190,8 @@ def plot(path: Path, timings: list[Timing], memory: dict[str, float], sizes: tup
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
     axes.minorticks_off()
     axes.grid(alpha=0.25, which="both")
-    axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=9)
-    with atomic.replacing(path) as temporary:
-        figure.savefig(temporary, dpi=130)
+    save_figure(path, figure)
 
 
 if __name__ == "__main__":

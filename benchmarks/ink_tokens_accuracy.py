@@ -33,7 +33,6 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from torch import Tensor, nn
 
-from fastsketch import atomic
 from fastsketch.augment import SketchAugment, mixed_cross_entropy
 from fastsketch.config import AugmentConfig, ConvertConfig, ModelConfig, OptimizerConfig, ScheduleConfig
 from fastsketch.convert import convert_dataset
@@ -46,7 +45,8 @@ from fastsketch.training.optim import create_optimizer, create_schedule
 from fastsketch.training.tokens import resolve_tokens
 
 from .common import write_results
-from .originals import SHARED, labelled_sketches
+from .originals import SHARED, labelled_dataset
+from .plots import save_figure
 
 console = Console(highlight=False)
 
@@ -166,13 +166,8 @@ def run(out: Path, *, quick: bool = False) -> Path:
 
 def data_sets(folder: Path, study: Study, device: torch.device) -> tuple[Data, Data, Data | None]:
     """Training and validation sketches, and drawings to learn from before."""
-    real = (SHARED / "tuberlin224").is_dir()
-    source = SHARED / "tuberlin224" if real else labelled_sketches(folder, 60)
-    split = None if real else "48/12"
-    convert_dataset(
-        open_source(source), folder / "sketches", ConvertConfig(size=study.size, split=split, classes=study.classes)
-    )
-    train, val = (Data(folder / "sketches", part, device) for part in ("train", "val"))
+    sketches = labelled_dataset(folder, study.size, study.classes)
+    train, val = (Data(sketches, part, device) for part in ("train", "val"))
     if not (SHARED / "quickdraw-strokes").is_dir():
         return train, val, None
     classes = study.classes and 2 * study.classes
@@ -354,9 +349,7 @@ def plot(path: Path, results: list[Result], title: str) -> None:
     axes.set_yticks(range(len(WAYS)), [way.name for way in reversed(WAYS)])
     axes.set(title=f"Ink tokens: {title}", xlabel="top-1 in %  (● seeing as many patches as in training, ○ all)")
     axes.grid(axis="x", alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-    with atomic.replacing(path) as temporary:
-        figure.savefig(temporary, dpi=130)
+    save_figure(path, figure)
 
 
 if __name__ == "__main__":

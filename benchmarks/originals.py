@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from fastsketch.config import ConvertConfig
+from fastsketch.convert import convert_dataset
+from fastsketch.sources import open_source
 from fastsketch.workers import available_cpus
 
 SHARED = Path(os.environ.get("FASTSKETCH_DATA", Path(__file__).resolve().parent.parent.parent / "shared"), "data")
@@ -40,6 +43,14 @@ def labelled_sketches(folder: Path, per_class: int) -> Path:
             if not link.is_symlink():
                 link.symlink_to(path.resolve())
     return linked
+
+
+def labelled_dataset(folder: Path, size: int, classes: int | None) -> Path:
+    """TU-Berlin's training and validation sketches of the first `classes`, or our drawn ones, converted in `folder`."""
+    real = SHARED / "tuberlin224"
+    source, split = (real, None) if real.is_dir() else (labelled_sketches(folder, 60), "48/12")
+    convert_dataset(open_source(source), folder / "sketches", ConvertConfig(size=size, split=split, classes=classes))
+    return folder / "sketches"
 
 
 def _drawn(folder: Path, per_class: int) -> Path:

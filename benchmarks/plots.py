@@ -26,8 +26,15 @@ def plot_panels(path: Path, panels: Mapping[str, Sequence[Timing]]) -> None:
     for axes, (title, timings) in zip(grid, panels.items(), strict=True):
         _bars(axes, timings)
         axes.set(title=title, xlabel="images/s")
+    save_figure(path, figure, dpi=150)
+
+
+def save_figure(path: Path, figure: Figure, dpi: int = 130) -> None:
+    """Write a figure, its axes without a frame above and on the right."""
+    for axes in figure.axes:
+        axes.spines[["top", "right"]].set_visible(False)
     with atomic.replacing(path) as temporary:
-        figure.savefig(temporary, dpi=150)
+        figure.savefig(temporary, dpi=dpi)
 
 
 def _bars(axes: Axes, timings: Sequence[Timing]) -> None:
@@ -45,4 +52,3 @@ def _bars(axes: Axes, timings: Sequence[Timing]) -> None:
         axes.set_xlim(min(speeds) / 3, max(speeds) * 6)
     else:
         axes.margins(x=0.15)
-    axes.spines[["top", "right"]].set_visible(False)

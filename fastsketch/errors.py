@@ -35,3 +35,9 @@ class DataError(FastSketchError):
 
 class BackendMissing(FastSketchError):
     """An optional dependency that the request needs is not installed; the hint names the extra that brings it."""
+
+    @classmethod
+    def of(cls, name: str, reason: object, extra: str, note: str = "") -> BackendMissing:
+        """The error for a library that cannot be imported, `note` following the command that installs it."""
+        hint = f"pip install '.[{extra}]' in fastsketch's folder{note}"
+        return cls(f"{name} cannot be imported ({reason})", hint=hint)

@@ -61,11 +61,8 @@ def import_ffcv(module: str) -> Any:
 
 
 def _missing(reason: str) -> BackendMissing:
-    return BackendMissing(
-        f"FFCV cannot be imported ({reason})",
-        hint="pip install '.[ffcv]' in fastsketch's folder; it is built on the spot (Debian, Ubuntu: apt install g++ "
-        "python3-dev pkg-config libopencv-dev libturbojpeg0-dev)",
-    )
+    note = "; it is built on the spot (Debian, Ubuntu: apt install g++ python3-dev pkg-config libopencv-dev "
+    return BackendMissing.of("FFCV", reason, "ffcv", note + "libturbojpeg0-dev)")
 
 
 def write_beton(path: Path, split: PackSplit) -> None:

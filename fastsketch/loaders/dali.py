@@ -35,9 +35,7 @@ def import_dali(module: str) -> Any:
         return importlib.import_module(f"nvidia.dali.{module}")
     except ImportError as error:
         extra = "dali-cu12" if (torch.version.cuda or "").startswith("12") else "dali-cu13"
-        raise BackendMissing(
-            f"DALI cannot be imported ({error})", hint=f"pip install '.[{extra}]' in fastsketch's folder (Linux only)"
-        ) from error
+        raise BackendMissing.of("DALI", error, extra, " (Linux only)") from error
 
 
 class DALILoader:

@@ -20,10 +20,12 @@ NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)
 """What PyYAML raises: `2024-99-99` is a date to it and a ValueError, a thousand brackets are a RecursionError."""
 
 
+_FOLDER = resources.files(__name__)
+
+
 def recipe_names() -> list[str]:
     """Names of the recipes that come with fastsketch."""
-    folder = resources.files("fastsketch") / "recipes"
-    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    return sorted(entry.name.removesuffix(".yaml") for entry in _FOLDER.iterdir() if entry.name.endswith(".yaml"))
 
 
 def load_recipe(recipe: str | None = None, overrides: Iterable[str] = (), **settings: object) -> Recipe:
@@ -61,7 +63,7 @@ def recipe_text(recipe: str) -> str:
     """
     path = Path(recipe)
     if recipe in recipe_names():
-        return (resources.files("fastsketch") / "recipes" / f"{recipe}.yaml").read_text(encoding="utf-8")
+        return (_FOLDER / f"{recipe}.yaml").read_text(encoding="utf-8")
     if path.is_file():
         try:
             return path.read_text(encoding="utf-8")

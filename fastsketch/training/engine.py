@@ -14,12 +14,13 @@ from timm.utils import ModelEmaV3
 from torch import nn
 
 from fastsketch.augment import SketchAugment, create_augment
+from fastsketch.augment.draws import Draws
 from fastsketch.config import Recipe
 from fastsketch.device import resolve_device
 from fastsketch.errors import ConfigError, FastSketchError
 from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.formats.pack import PackSplit
-from fastsketch.loaders import Sampling, open_loader
+from fastsketch.loaders import Batch, Sampling, open_loader
 from fastsketch.loaders.base import derived_seed
 from fastsketch.models import create_model, freeze_backbone
 from fastsketch.models.zoo import place, pretrained_normalization
@@ -304,13 +305,16 @@ def _make_step(
         micro_batch=largest_divisor(share, min(share, setting.micro_batch)),
         config=recipe.training,
     )
-    batch = trial_batch(share, dataset.size, len(dataset.classes), device)
-    draws = world.rows(augment.draw(recipe.data.batch_size, torch.Generator(device).manual_seed(0)))
+
+    def trial() -> tuple[Batch, Draws]:
+        draws = augment.draw(recipe.data.batch_size, torch.Generator(device).manual_seed(0))
+        return trial_batch(share, dataset.size, len(dataset.classes), device), world.rows(draws)
+
     if device.type == "cuda":
-        fit_in_memory(step, batch, draws)  # alone: processes that wait for each other cannot run out of memory apart
+        fit_in_memory(step, *trial())  # alone: processes that wait for each other cannot run out of memory apart
     step.model = world.wrap(state.model)
     if setting.compile != "eager":
-        compile_step(step, augment, batch, draws, setting.compile, world)
+        compile_step(step, augment, *trial(), setting.compile, world)
     return step
 
 

@@ -171,9 +171,7 @@ def _import(module: str, name: str, extra: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise BackendMissing(
-            f"{name} cannot be imported ({error})", hint=f"pip install '.[{extra}]' in fastsketch's folder"
-        ) from error
+        raise BackendMissing.of(name, error, extra) from error
 
 
 def _scalars(row: Row) -> list[tuple[str, float]]:
