@@ -2,10 +2,11 @@
 
     fastsketch bench ablation
 
-The first classes of TU-Berlin, fine-tuned from ImageNet weights (or our drawn sketches, from scratch) with each rung
-and several seeds; everything else is the recipe `quick`. A seed gives all rungs the same classifier and the same order
-of sketches, so that the difference seed by seed says more than the means do. On a CPU each core trains a run of its
-own, which is a fifth faster than all cores on one run after the other. `--quick` only shows that it runs.
+The first classes of TU-Berlin (or our drawn sketches), fine-tuned with each rung and several seeds from ImageNet
+weights, if `$FASTSKETCH_DATA/weights/` has them, else from scratch; everything else is the recipe `quick`. A seed gives
+all rungs the same classifier and the same order of sketches, so that the difference seed by seed says more than the
+means do. On a CPU each core trains a run of its own, which is a fifth faster than all cores on one run after the other.
+`--quick` only shows that it runs.
 
 | rung              | augmentation                                                             |
 |-------------------|--------------------------------------------------------------------------|
@@ -113,10 +114,14 @@ def run(out: Path, *, quick: bool = False) -> Path:
     for name, row in table.items():
         console.print(f"{name:16} " + "  ".join(f"{key} {value:.4f}" for key, value in row.items()))
     sketches = {split: metadata.split(split).samples for split in ("train", "val")}
-    settings = {**asdict(study), **sketches, "pretrained": weights is not None, "rungs": dict(RUNGS), "quick": quick}
+    settings = {
+        **asdict(study), "classes": len(metadata.classes), **sketches, "pretrained": weights is not None,
+        "rungs": dict(RUNGS), "processes": workers, "quick": quick,
+    }  # fmt: skip
     records = [asdict(result) for result in results]
     path = write_results(out, "ablation", settings, [], runs=records, summary=table)
-    plot(path.with_suffix(".png"), results, f"{study.model}, {sketches['val']} sketches of {study.classes} classes")
+    title = f"{study.model}, {sketches['val']} sketches of {len(metadata.classes)} classes"
+    plot(path.with_suffix(".png"), results, title)
     return path
 
 

@@ -96,9 +96,13 @@ def peak_bytes(work: Callable[[], object], device: torch.device) -> int:
 def write_results(
     folder: Path, name: str, settings: Mapping[str, object], timings: Sequence[Timing], **more: object
 ) -> Path:
-    """Write `folder/<name>-<device>.json`: the environment, the settings, every timing and whatever else there is."""
+    """Write `folder/<name>-<device>.json`: the environment, the settings, every timing and whatever else there is.
+
+    With `quick` among the settings the name ends in `-quick`: nothing measured is overwritten by a trial.
+    """
     device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else f"cpu{available_cpus()}"
-    path = folder / f"{name}-{device.lower().replace(' ', '-')}.json"
+    suffix = "-quick" if settings.get("quick") else ""
+    path = folder / f"{name}-{device.lower().replace(' ', '-')}{suffix}.json"
     folder.mkdir(parents=True, exist_ok=True)
     record = {
         "benchmark": name,

@@ -97,6 +97,7 @@ def run(out: Path, *, quick: bool = False) -> Path:
             int(np.abs(ours[row].astype(int) - others["torchvision"][row]).max()) for row in range(min(len(paths), 660))
         )
         settings = {
+            "quick": quick,
             "images": len(paths),
             "source_px": Image.open(paths[0]).width,
             "size": SIZE,

@@ -71,7 +71,7 @@ def run(out: Path, *, quick: bool = False) -> Path:
         for contender in contenders:
             if contender.run() != contender.images:
                 raise AssertionError(f"{contender.name} did not yield what it should")
-        settings = {"images": len(split), "size": dataset.size, "batch": BATCH, "workers": workers}
+        settings = {"quick": quick, "images": len(split), "size": dataset.size, "batch": BATCH, "workers": workers}
     speeds = {timing.name: timing.images_per_second for timing in timings}
     pairs = {"resident": "torch.index_select", "ffcv": "FFCV", "dali": "DALI"}
     ratios = {name: speeds[f"fastsketch {name}"] / speeds[pairs[name]] for name in loaders if name in pairs}

@@ -48,8 +48,10 @@ def labelled_sketches(folder: Path, per_class: int) -> Path:
 def labelled_dataset(folder: Path, size: int, classes: int | None) -> Path:
     """TU-Berlin's training and validation sketches of the first `classes`, or our drawn ones, converted in `folder`."""
     real = SHARED / "tuberlin224"
-    source, split = (real, None) if real.is_dir() else (labelled_sketches(folder, 60), "48/12")
-    convert_dataset(open_source(source), folder / "sketches", ConvertConfig(size=size, split=split, classes=classes))
+    path, split = (real, None) if real.is_dir() else (labelled_sketches(folder, 60), "48/12")
+    source = open_source(path)
+    classes = classes and min(classes, len(source.class_names))
+    convert_dataset(source, folder / "sketches", ConvertConfig(size=size, split=split, classes=classes))
     return folder / "sketches"
 
 

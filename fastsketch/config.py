@@ -245,10 +245,10 @@ class TrainingConfig(_Stage):
             evaluated then. 0 is off.
         patience: Stop when validation top-1 has not improved for so many epochs. None is off.
         max_minutes: Stop in time, with everything saved, to be resumed later. None is off.
-        save_minutes: How often `resume.pt` is written between epochs.
+        save_minutes: Longest time between two writes of `resume.pt`, within an epoch as well.
         image_sizes: Progressive resizing: sides in pixels, none larger than the data set's, in turn over equal parts of
-            the epochs, at which the images are augmented and trained on. Validation and the saved model have the
-            last of them. None is the data set's own throughout.
+            the epochs, at which the images are augmented and trained on; one that is repeated has a larger part.
+            Validation and the saved model have the last of them. None is the data set's own throughout.
         trackers: Where the metrics go besides JSON lines and CSV.
     """
 

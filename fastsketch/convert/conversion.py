@@ -262,23 +262,21 @@ def _decoded(plan: Iterator[_Item], config: ConvertConfig) -> Iterator[tuple[lis
             yield items, _decode_chunk([item.sample for item in items], config.size, config.resize)
         return
     window: deque[tuple[list[_Item], Future[_Chunk]]] = deque()
-    pool = process_pool(workers)
     try:
-        for items in chunks:
-            samples = [item.sample for item in items]
-            window.append((items, pool.submit(_decode_chunk, samples, config.size, config.resize)))
-            if len(window) > 3 * workers:
-                earliest, future = window.popleft()
+        with process_pool(workers) as pool:
+            for items in chunks:
+                samples = [item.sample for item in items]
+                window.append((items, pool.submit(_decode_chunk, samples, config.size, config.resize)))
+                if len(window) > 3 * workers:
+                    earliest, future = window.popleft()
+                    yield earliest, future.result()
+            for earliest, future in window:
                 yield earliest, future.result()
-        for earliest, future in window:
-            yield earliest, future.result()
     except BrokenProcessPool as error:
         raise FastSketchError(
             "a decoding process was killed, most likely for want of memory",
             hint="the same command continues; try it with --workers 1",
         ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 # ----------------------------------------------------------------------------------------------------- writing

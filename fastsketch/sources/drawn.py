@@ -131,11 +131,8 @@ def _each(write: Callable[[_Drawing], None], drawings: list[_Drawing], workers: 
     if workers == 1:
         yield from map(write, drawings)
         return
-    pool = process_pool(min(workers, max(1, len(drawings))))
-    try:
+    with process_pool(min(workers, max(1, len(drawings)))) as pool:
         yield from pool.map(write, drawings, chunksize=8)
-    finally:
-        pool.shutdown(cancel_futures=True)  # an error or Ctrl-C need not wait for the rest of the queue
 
 
 def _write(drawing: _Drawing, *, size: int, seed: int) -> None:

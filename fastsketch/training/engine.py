@@ -57,10 +57,11 @@ def fit(
 ) -> list[EpochRecord]:
     """Train a model as `recipe` says and leave everything in `run`.
 
-    `resume.pt` is written every `training.save_minutes` and at the end, `last/` and the metrics after every epoch, and
-    `best/` if validation top-1 improved. Ctrl-C, SIGTERM and `training.max_minutes` stop after a step with everything
-    saved. Whatever ended a run, `resume` continues it from the last `resume.pt`, on a CPU to the very bits of an
-    undisturbed run: all that is random in a step follows from the seed and the step's number.
+    `resume.pt` is written every `training.save_minutes`, at the end, and after an epoch where that costs little;
+    `last/` and the metrics after every epoch, and `best/` if validation top-1 improved. Ctrl-C, SIGTERM and
+    `training.max_minutes` stop after a step with everything saved. Whatever ended a run, `resume` continues it from
+    the last `resume.pt`, on a CPU to the very bits of an undisturbed run: all that is random in a step follows from
+    the seed and the step's number.
 
     Under torchrun every process calls this; batches are shared out, rank 0 alone writes and calls back.
 
@@ -106,6 +107,11 @@ def _fit(
             f"{folder} has no 'val' split, by which the best epoch is chosen",
             hint="convert a source with a val/ folder, or one without split folders, which --split divides",
         )
+    images = dataset.split(recipe.data.train_split).samples
+    if recipe.data.batch_size > images:
+        raise ConfigError(f"a batch of {recipe.data.batch_size} is more than the {images} training images")
+    if resume:
+        run.check(recipe, dataset)
 
     # ----------------------------------------------------------------------------------------------------- model
     torch.manual_seed(config.seed)
@@ -120,8 +126,11 @@ def _fit(
     spec = _input_spec(recipe, dataset, model, size)
     augment = create_augment(recipe.augment, spec.size, spec.mean, spec.std).to(device)
     if recipe.model.tokens == "auto":  # becomes a number, for `evaluate` as well
-        tokens = resolve_tokens(recipe.model, model, augment, PackSplit(folder, dataset, "train"))
-        recipe = recipe.model_copy(update={"model": tokens})
+        if resume:
+            numbered = run.recipe().model
+        else:
+            numbered = resolve_tokens(recipe.model, model, augment, PackSplit(folder, dataset, "train"))
+        recipe = recipe.model_copy(update={"model": numbered})
     apply_tokens(recipe.model, model, spec)
     metrics = accuracy_metrics(classes).to(device)
 
@@ -135,9 +144,6 @@ def _fit(
         world_size=world.size,
     )
     train_loader = open_loader(folder, dataset, recipe.data.train_split, train, device, name=recipe.data.loader)
-    if not len(train_loader):
-        images = dataset.split(recipe.data.train_split).samples
-        raise ConfigError(f"a batch of {recipe.data.batch_size} is more than the {images} training images")
     val_loader = None
     if recipe.data.train_split == "train":
         val = Sampling(recipe.data.eval_batch_size, rank=world.rank, world_size=world.size)
@@ -157,12 +163,10 @@ def _fit(
     generator = torch.Generator(device)
 
     # -------------------------------------------------------------------------------------------- start or resume
-    if resume:
-        run.check(recipe, dataset)
-        if saved is not None:
-            state.load_state_dict(saved)
-            log.info("continuing in epoch %d after step %d", state.epoch + 1, state.steps)
-            del saved  # lies on the device
+    if saved is not None:
+        state.load_state_dict(saved)
+        log.info("continuing in epoch %d after step %d", state.epoch + 1, state.steps)
+        del saved  # lies on the device
     elif recipe.model.weights is None and not recipe.model.pretrained:
         log.info("%s starts from random weights; --pretrained or --weights gives it timm's", recipe.model.name)
     services: Sequence[Service] = ()
@@ -251,7 +255,7 @@ def _fit(
                 tracker.add(record)
                 if on_epoch:
                     on_epoch(record)
-            if clock.due_after_epoch():
+            if state.epoch < config.epochs and clock.due_after_epoch():
                 save()
     save()
     return tracker.records
@@ -269,11 +273,11 @@ class Stage(NamedTuple):
     size: int
 
     @classmethod
-    def of(cls, recipe: Recipe, epoch: int, size: int) -> Stage:
-        """The stage of an epoch, counted from 0, on a data set of images of `size`."""
+    def of(cls, recipe: Recipe, epoch: int, dataset_size: int) -> Stage:
+        """The stage of an epoch, counted from 0, on a data set of images of so many pixels a side."""
         config = recipe.training
         frozen = epoch < config.freeze_epochs if config.freeze_epochs else None
-        return cls(frozen, image_size_at(epoch, config.epochs, config.image_sizes, size))
+        return cls(frozen, image_size_at(epoch, config.epochs, config.image_sizes, dataset_size))
 
     def enter(self, model: nn.Module, augment: SketchAugment) -> None:
         """Bring both into training mode, in this stage."""
@@ -338,7 +342,7 @@ def _out_of_patience(state: TrainState, patience: int | None) -> bool:
 
 
 def _input_spec(recipe: Recipe, dataset: DatasetMetadata, model: nn.Module, size: int) -> InputSpec:
-    """The normalisation that the recipe asks for."""
+    """What the model is shown: the size, and the normalisation that the recipe asks for."""
     match recipe.augment.normalize:
         case "unit":
             mean, std = 0.0, 1.0
