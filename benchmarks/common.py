@@ -36,14 +36,14 @@ class Contender:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Seconds a call over all rounds, and images a second at the median."""
+    """Seconds a call over all rounds and in each, and images a second at the median."""
 
     name: str
     median: float
     minimum: float
     maximum: float
-    rounds: int
     images_per_second: float
+    rounds: list[float]
 
 
 def take_turns(contenders: Sequence[Contender], *, rounds: int, warmup: int = 1) -> list[Timing]:
@@ -66,7 +66,7 @@ def take_turns(contenders: Sequence[Contender], *, rounds: int, warmup: int = 1)
 
 def _timing(contender: Contender, seconds: Sequence[float]) -> Timing:
     median = statistics.median(seconds)
-    return Timing(contender.name, median, min(seconds), max(seconds), len(seconds), contender.images / median)
+    return Timing(contender.name, median, min(seconds), max(seconds), contender.images / median, list(seconds))
 
 
 def synchronize() -> None:
