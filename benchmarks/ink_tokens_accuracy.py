@@ -14,7 +14,7 @@ faster than all cores on one run after the other. `--quick` only shows that it r
 |--------------------|------------------------------------|--------------------------------------------|
 | dense              | all                                | E                                          |
 | ink, equal epochs  | auto                               | E                                          |
-| ink, equal time    | auto                               | as many as take the dense one's time       |
+| ink, equal time    | auto                               | as many as fit in the dense one's time     |
 | ink, then dense    | auto, all in the last fifth        | E                                          |
 | ink, random fill   | auto, filled with any blank paper  | E                                          |
 """
@@ -24,6 +24,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
@@ -160,7 +161,6 @@ def run(out: Path, *, quick: bool = False) -> Path:
     on_gpu = torch.cuda.is_available()
     study = QUICK if quick else ON_GPU if on_gpu else ON_CPU
     workers = 1 if on_gpu else available_cpus()
-    results: list[Result] = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         labelled_dataset(folder, study.size, study.classes)
@@ -170,25 +170,20 @@ def run(out: Path, *, quick: bool = False) -> Path:
         assert isinstance(tokens, int), "these sketches are too dense for ink tokens"
         pretrained = pretrain(study, tokens, folder)
         with process_pool(workers) as pool:
-            # All at once, as they train: what shares a cache is slower, and dense need not be so by as much.
-            ratios = [pool.submit(time_ratio, study, folder, tokens) for _ in range(workers)]
-            ratio = statistics.mean(each.result() for each in ratios)
-            console.print(f"{tokens} of {GRID**2} patches, a step is {ratio:.2f} times as fast")
-            trainings = []
-            for seed in range(study.seeds):
-                for way in WAYS:
-                    epochs = round(study.epochs * ratio) if way.equal_time else study.epochs
-                    trainings.append(pool.submit(one_run, study, way, seed, way.patches(epochs, tokens), folder))
-            for result in (training.result() for training in trainings):
-                results.append(result)
-                console.print(_line(result))
+            equal_time = [way for way in WAYS if way.equal_time]
+            others = [way for way in WAYS if not way.equal_time]
+            results = train_all(pool, study, others, study.epochs, tokens, folder)
+            results += train_all(pool, study, equal_time, epochs_in_time(results), tokens, folder)
     table = summary(results)
     for name, row in table.items():
-        console.print(f"{name:20} " + "  ".join(f"{key} {value:.4f}" for key, value in row.items()))
+        console.print(
+            f"{name:18} {row['top1']:.1%} ± {row['std']:.1%} "
+            f"({100 * row['over_dense']:+.1f} ± {100 * row['over_dense_std']:.1f} points), "
+            f"all patches {row['top1_all_patches']:.1%} ± {row['std_all_patches']:.1%}, {row['seconds']:.0f} s"
+        )
     settings = {
         **asdict(study), "classes": len(train.metadata.classes), "train": len(train.labels), "val": len(val.labels),
-        "tokens": tokens, "patches": GRID**2, "times_faster": ratio,
-        "pretrained_top1": pretrained, "processes": workers, "quick": quick,
+        "tokens": tokens, "patches": GRID**2, "pretrained_top1": pretrained, "processes": workers, "quick": quick,
     }  # fmt: skip
     runs = [asdict(result) for result in results]
     path = write_results(out, "ink_tokens_accuracy", settings, [], runs=runs, summary=table)
@@ -249,6 +244,26 @@ def start(study: Study, data: Data, folder: Path, seed: int) -> nn.Module:
 
 
 # ------------------------------------------------------------------------------------------------------- training
+
+
+def train_all(pool: Executor, study: Study, ways: list[Way], epochs: int, tokens: int, folder: Path) -> list[Result]:
+    """Train in each of the ways with every seed, as many at once as there are cores; print as they come."""
+    trainings = [
+        pool.submit(one_run, study, way, seed, way.patches(epochs, tokens), folder)
+        for seed in range(study.seeds)
+        for way in ways
+    ]
+    results = []
+    for training in trainings:
+        results.append(training.result())
+        console.print(_line(results[-1]))
+    return results
+
+
+def epochs_in_time(results: list[Result]) -> int:
+    """Epochs with ink tokens that take no longer than the dense ones took, as measured in whole runs."""
+    dense, ink = (statistics.mean(each.seconds for each in results if each.way == way.name) for way in WAYS[:2])
+    return int(results[0].epochs * dense / ink)
 
 
 def one_run(study: Study, way: Way, seed: int, patches: list[int | None], folder: Path) -> Result:
@@ -316,28 +331,6 @@ def _step(
 def show(model: nn.Module, augment: SketchAugment, number: int | None) -> None:
     """Let the model see so many patches of each sketch, in training as in evaluation; None for all."""
     keep_inked(model, number, eval_tokens=number, mean=augment.mean, std=augment.std)
-
-
-def time_ratio(study: Study, folder: Path, tokens: int) -> float:
-    """How many times as fast a step is with so many patches as with all, on one core."""
-    torch.set_num_threads(1)
-    data = Data(folder / "sketches", "train")
-    augment = augmentation(study, data)
-    model = start(study, data, folder, seed=0).train()
-    optimizer = create_optimizer(model, OptimizerConfig(name="adamw", lr=1e-6))
-    generator = torch.Generator(data.images.device).manual_seed(0)
-    images, labels = next(data.batches(study.batch_size))
-    seconds: dict[int | None, list[float]] = {None: [], tokens: []}
-    for _ in range(11):
-        for number, times in seconds.items():
-            show(model, augment, number)
-            started = perf_counter()
-            _step(model, optimizer, augment, images, labels, generator)
-            if images.is_cuda:
-                torch.cuda.synchronize()
-            times.append(perf_counter() - started)
-    dense, ink = (statistics.median(times[1:]) for times in seconds.values())
-    return dense / ink
 
 
 @torch.inference_mode()

@@ -25,10 +25,13 @@ def command(
     flip: Annotated[
         bool | None, typer.Option("--flip/--no-flip", help="Average with the mirror image; else as the recipe.")
     ] = None,
+    tokens: Annotated[
+        str | None, typer.Option(help="Patches that a transformer sees, all or a number; else as the recipe.")
+    ] = None,
 ) -> None:
     """Evaluate a trained model: top-1, top-5, a table of classes, a confusion matrix."""
     with error_boundary():
-        evaluate_and_report(run, split, checkpoint=checkpoint, data=data, device=device, flip=flip)
+        evaluate_and_report(run, split, checkpoint=checkpoint, data=data, device=device, flip=flip, tokens=tokens)
 
 
 def evaluate_and_report(
@@ -39,6 +42,7 @@ def evaluate_and_report(
     data: Path | None = None,
     device: str = "auto",
     flip: bool | None = None,
+    tokens: str | None = None,
 ) -> Evaluation:
     """Evaluate, and print the scores and the classes that are recognised worst."""
     from rich.table import Table
@@ -46,7 +50,9 @@ def evaluate_and_report(
     from fastsketch.evaluation import evaluate_run
     from fastsketch.training.run import Run
 
-    result = evaluate_run(Run.open(root), split, checkpoint=checkpoint, data=data, device=device, flip=flip)
+    result = evaluate_run(
+        Run.open(root), split, checkpoint=checkpoint, data=data, device=device, flip=flip, tokens=tokens
+    )
     scores = result.scores
     console.print(
         f"[bold]{escape(str(root))}[/], {split}: "

@@ -52,6 +52,7 @@ def evaluate_run(
     data: Path | None = None,
     device: str = "auto",
     flip: bool | None = None,
+    tokens: int | str | None = None,
 ) -> Evaluation:
     """Evaluate a run's saved model; on the machine that trained it the numbers are those that training printed.
 
@@ -62,12 +63,14 @@ def evaluate_run(
         data: The data set, if it is not where it was in training.
         device: Where to compute.
         flip: Average the class probabilities of each image and its mirror image; None is what the recipe says.
+        tokens: Patches of each image that a vision transformer sees, a number or `all`; None is what the recipe says.
 
     Raises:
-        ConfigError: There is no such split, or the data set's classes are not the run's.
+        ConfigError: There is no such split, the data set's classes are not the run's, or the model has no such number
+            of patches.
         DataError: The model or the data set is damaged.
     """
-    recipe = run.recipe()
+    recipe = run.recipe([] if tokens is None else [f"model.eval_tokens={tokens}"])
     flip = recipe.evaluation.flip if flip is None else flip
     data = data or recipe.data.path
     if data is None:
@@ -93,7 +96,7 @@ def evaluate_run(
     )
     confusion: npt.NDArray[np.int64] = metrics.compute()["confusion"].cpu().numpy()
     classes = class_scores(confusion, dataset.classes)
-    name = f"{checkpoint}-{split}-flip" if flip else f"{checkpoint}-{split}"
+    name = f"{checkpoint}-{split}" + ("-flip" if flip else "") + (f"-tokens-{tokens}" if tokens else "")
     table, plot = run.evaluation / f"{name}-classes.csv", run.plots / f"confusion-{name}.png"
     for path in (table, plot):
         path.parent.mkdir(exist_ok=True)

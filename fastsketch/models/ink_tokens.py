@@ -112,6 +112,12 @@ def keep_inked(
     return model
 
 
+def kept_in_evaluation(model: nn.Module) -> int | None:
+    """The patches that `keep_inked` left to a model's evaluation, None for all."""
+    patches = getattr(model, "patch_embed", None)
+    return patches.eval_tokens if isinstance(patches, InkPatchEmbed) else None
+
+
 def ink_patches(model: nn.Module, *, mean: float = 0.0, std: float = 1.0) -> InkPatchEmbed:
     """Prepare a model for `keep_inked`, which so far keeps all patches; what it returns can be asked about images.
 

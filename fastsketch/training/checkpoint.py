@@ -22,6 +22,7 @@ from torch import nn
 from fastsketch import atomic
 from fastsketch.errors import DataError
 from fastsketch.models.head import add_hidden_layers, hidden_sizes
+from fastsketch.models.ink_tokens import keep_inked, kept_in_evaluation
 
 log = logging.getLogger(__name__)
 
@@ -42,17 +43,18 @@ def save_model(model: nn.Module, folder: Path, spec: InputSpec, class_names: lis
     """Write `model.safetensors` and timm's `config.json` (with label names and preprocessing) into `folder`.
 
     `timm.create_model("local-dir:FOLDER", pretrained=True)` opens it; of a model with hidden layers in its head,
-    which `load_model` opens, plain timm can open the backbone alone, with `num_classes=0`. Each file is replaced
+    which `load_model` opens, plain timm can open the backbone alone, with `num_classes=0`. A transformer with ink
+    tokens sees all patches in plain timm; as many as in its evaluation, if `load_model` opens it. Each file is replaced
     atomically; that they are two does not matter, because a run writes the same configuration every time.
     """
     # safetensors takes no channels-last tensors, and timm saves a model's own: give it a copy.
     model = copy.deepcopy(model).to("cpu").to(memory_format=torch.contiguous_format)
-    hidden = hidden_sizes(model)
+    ours = {"head_hidden": hidden_sizes(model), "eval_tokens": kept_in_evaluation(model)}
     with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as temporary:
         save_for_hf(
             model,
             temporary,
-            model_config={"label_names": class_names, **({"head_hidden": hidden} if hidden else {})},
+            model_config={"label_names": class_names, **{key: value for key, value in ours.items() if value}},
             data_config={
                 "input_size": (1, spec.size, spec.size),
                 "mean": (spec.mean,),
@@ -69,9 +71,10 @@ def save_model(model: nn.Module, folder: Path, spec: InputSpec, class_names: lis
 
 
 def load_model(folder: Path) -> tuple[nn.Module, InputSpec]:
-    """Open what `save_model` wrote.
+    """Open what `save_model` wrote; in evaluation it sees as many patches as it did then.
 
     Raises:
+        ConfigError: The saved number of patches does not fit the model.
         DataError: A file is missing or damaged.
     """
     try:
@@ -82,6 +85,7 @@ def load_model(folder: Path) -> tuple[nn.Module, InputSpec]:
         if saved.get("head_hidden"):
             add_hidden_layers(model, saved["head_hidden"])
         model.load_state_dict(load_file(folder / "model.safetensors"))
+        keep_inked(model, None, eval_tokens=saved.get("eval_tokens"), mean=spec.mean, std=spec.std)
         return model, spec
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise DataError(f"{folder} holds no usable model: {str(error).splitlines()[0]}") from error

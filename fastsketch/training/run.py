@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from fastsketch.config import Recipe
@@ -62,9 +63,9 @@ class Run:
             raise ConfigError(f"{root} is not a run directory (it has no config.yaml)")
         return run
 
-    def recipe(self) -> Recipe:
-        """The resolved recipe of the run."""
-        return load_recipe(str(self.config))
+    def recipe(self, overrides: Iterable[str] = ()) -> Recipe:
+        """The resolved recipe of the run, with dotted overrides."""
+        return load_recipe(str(self.config), overrides)
 
     def dataset(self) -> DatasetMetadata:
         """The metadata of the data set that the run was trained on."""

@@ -170,6 +170,20 @@ def test_a_run_records_its_number_and_evaluates_as_it_validated(
     assert type(dense) is timm.models.VisionTransformer
 
 
+def test_evaluation_may_see_another_number_of_patches(dataset_folder: Path, tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    fit(tokens_recipe(dataset_folder, 1, "model.tokens=9"), run)
+    as_trained = evaluate_run(run, "val").scores
+    assert evaluate_run(run, "val", tokens=9).scores == as_trained
+    assert evaluate_run(run, "val", tokens="all").scores.loss != as_trained.loss
+    assert {path.stem for path in run.evaluation.glob("*.json")} == {
+        "best-val", "best-val-tokens-9", "best-val-tokens-all"
+    }  # fmt: skip
+    for number, message in ((37, "= 36 patches"), ("some", "eval_tokens")):
+        with pytest.raises(ConfigError, match=message):
+            evaluate_run(run, "val", tokens=number)
+
+
 def test_a_resumed_run_goes_on_with_the_number_it_had(
     dataset_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
