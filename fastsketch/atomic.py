@@ -8,16 +8,24 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
+
+_MARK = "fastsketch-writes"
+"""In the name of every temporary file, so that what a killed process left can be told from what is somebody else's."""
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on a clean exit it takes the place of `path`, else it is removed.
 
-    The temporary name keeps the suffix, because savers such as matplotlib choose the format by it.
+    The temporary name keeps the suffix, because savers such as matplotlib choose the format by it. What a process that
+    was killed left of an earlier try at `path` is removed.
     """
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{_MARK}-{os.getpid()}{path.suffix}")
+    for stray in path.parent.glob(f".{escape(path.stem)}.{_MARK}-*{escape(path.suffix)}"):
+        if not _is_being_written(stray):
+            stray.unlink(missing_ok=True)
     try:
         yield temporary
         sync(temporary)
@@ -25,6 +33,24 @@ def replacing(path: Path) -> Iterator[Path]:
         sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes left half-written in `folder`, which this process holds against all others."""
+    for stray in folder.glob(f".*.{_MARK}-*"):
+        if stray.is_file():
+            stray.unlink(missing_ok=True)
+
+
+def _is_being_written(temporary: Path) -> bool:
+    """Whether the process that a temporary file names lives (or is another's, which is as good here)."""
+    try:
+        os.kill(int(temporary.name.partition(f"{_MARK}-")[2].partition(".")[0]), 0)
+    except (ProcessLookupError, ValueError, OverflowError):
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def write_text(path: Path, text: str) -> None:

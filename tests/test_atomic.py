@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,31 @@ def test_an_error_before_anything_is_written_is_not_covered_up(tmp_path: Path) -
     with pytest.raises(ValueError, match="first"), atomic.replacing(tmp_path / "a.txt"):
         raise ValueError("first")
     assert names(tmp_path) == []
+
+
+def test_what_a_killed_process_left_goes_with_the_next_write_or_a_sweep(tmp_path: Path) -> None:
+    killed = "import os, sys; from pathlib import Path; from fastsketch import atomic\n"
+    killed += "with atomic.replacing(Path(sys.argv[1])) as temporary:\n"
+    killed += "    temporary.write_text('half'); os.kill(os.getpid(), 9)\n"
+    others = [tmp_path / ".a.txt", tmp_path / ".a.1.txt", tmp_path / "a.fastsketch-writes-1.txt"]
+    for other in others:
+        other.write_text("somebody's own")
+    for mend in (lambda: atomic.write_text(tmp_path / "a.txt", "whole"), lambda: atomic.sweep(tmp_path)):
+        subprocess.run([sys.executable, "-c", killed, str(tmp_path / "a.txt")], check=False)
+        assert sum("-writes-" in name for name in names(tmp_path)) == 2
+        mend()
+        assert names(tmp_path) == sorted([*(other.name for other in others), "a.txt"])
+    assert (tmp_path / "a.txt").read_text() == "whole"
+
+
+def test_two_processes_that_write_the_same_file_leave_each_other_alone(tmp_path: Path) -> None:
+    with atomic.replacing(tmp_path / "a.txt") as temporary:
+        temporary.write_text("ours")
+        write = "import sys; from pathlib import Path; from fastsketch import atomic\n"
+        write += "atomic.write_text(Path(sys.argv[1]), 'theirs')"
+        subprocess.run([sys.executable, "-c", write, str(tmp_path / "a.txt")], check=True)
+        assert (tmp_path / "a.txt").read_text() == "theirs"
+    assert (tmp_path / "a.txt").read_text() == "ours"
 
 
 def test_savers_that_choose_the_format_by_the_suffix(tmp_path: Path) -> None:

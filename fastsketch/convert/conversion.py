@@ -29,13 +29,14 @@ import numpy.typing as npt
 from fastsketch import __version__, atomic
 from fastsketch.config import ConvertConfig
 from fastsketch.convert.decode import PAPER, DecodeError, decode
-from fastsketch.convert.journal import Journal, exclusive
+from fastsketch.convert.journal import Journal
 from fastsketch.errors import ConfigError, DataError, FastSketchError
 from fastsketch.formats import metadata as dataset_json
 from fastsketch.formats.beton import require_ffcv
 from fastsketch.formats.export import FORMATS, export
 from fastsketch.formats.metadata import DatasetMetadata, Skipped, SourceRecord, SplitRecord
 from fastsketch.formats.pack import PackWriter, count_ink_patches
+from fastsketch.locks import exclusive
 from fastsketch.sources import Source
 from fastsketch.sources.sample import SPLITS, Sample
 from fastsketch.sources.splits import SplitSpec

@@ -1,11 +1,8 @@
-"""How far a conversion has come, on disk, so that the same command continues after a kill; and who is at it."""
+"""How far a conversion has come, on disk, so that the same command continues after a kill."""
 
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,7 +11,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ValidationError
 
 from fastsketch import atomic
-from fastsketch.errors import DataError, FastSketchError
+from fastsketch.errors import DataError
 from fastsketch.formats.metadata import Skipped
 from fastsketch.sources import Source
 from fastsketch.sources.sample import Sample
@@ -108,42 +105,3 @@ class Journal(BaseModel):
     def _fits(self, source: Source) -> bool:
         samples = source.samples(self.label)
         return not self.offset or (len(samples) >= self.offset and samples[self.offset - 1].id == self.last)
-
-
-@contextmanager
-def exclusive(folder: Path) -> Iterator[None]:
-    """Hold `folder` (made if missing) against other conversions, for as long as this process lives.
-
-    The lock is the folder's own: it goes with the folder when that is renamed, and with the process when it is
-    killed. File systems that know no locks (some network drives) are trusted.
-
-    Raises:
-        FastSketchError: Another process holds it.
-    """
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        folder.mkdir(parents=True, exist_ok=True)
-        yield
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise _busy(folder) from error
-        except OSError as error:
-            log.debug("%s cannot be locked: %s", folder, error)
-        # Between opening and locking, whoever held it may have finished and renamed it.
-        if not folder.exists() or not os.path.samestat(os.fstat(descriptor), folder.stat()):
-            raise _busy(folder)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _busy(folder: Path) -> FastSketchError:
-    return FastSketchError(
-        f"another process is writing {folder}", hint="wait until it is done, or choose another destination"
-    )

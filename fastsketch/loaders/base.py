@@ -45,7 +45,8 @@ class Loader(Protocol):
 
         Args:
             number: The epoch, from 0.
-            skip: Batches to leave out at the beginning: those that a run had done when it was broken off.
+            skip: Batches to leave out at the beginning: those that a run had done when it was broken off. Exactly
+                those after the `skip`-th are yielded; none if it is all of them.
         """
         ...
 
@@ -86,6 +87,11 @@ class Sampling:
         seed = self.seed
         order = epoch_order(total, seed, epoch, device) if self.shuffle else torch.arange(total, device=device)
         return order[self.rank :: self.world_size][: self.samples(total)].contiguous()
+
+    def cut(self, order: Tensor, *, skip: int = 0) -> Iterator[Tensor]:
+        """An epoch's positions int64 [samples] in batches, from the `skip`-th on; none if `skip` is all of them."""
+        for start in range(skip * self.batch_size, len(order), self.batch_size):  # torch.split makes one of nothing
+            yield order[start : start + self.batch_size]
 
 
 def derived_seed(seed: int, epoch: int) -> int:

@@ -63,6 +63,8 @@ class FFCVLoader:
 
     def epoch(self, number: int = 0, *, skip: int = 0) -> Iterator[Batch]:
         """The batches of one epoch."""
+        if skip >= len(self):
+            return  # FFCV cannot go through an empty order
         order = self._sampling.indices(self._total, number, torch.device("cpu")).numpy()
         # FFCV's "sequential" order is that of the indices that it was given: given anew, they are any order.
         self._loader.traversal_order.indices = order[skip * self._sampling.batch_size :].astype(np.uint64)

@@ -60,14 +60,13 @@ class PackLoader:
 
     def epoch(self, number: int = 0, *, skip: int = 0) -> Iterator[Batch]:
         """The batches of one epoch."""
-        size = self._sampling.batch_size
         order = self._sampling.indices(len(self._split), number, torch.device("cpu"))
         if self._stream is not None:
             order = order.pin_memory()
         thread = ThreadPoolExecutor(1, thread_name_prefix="pack-loader")
         window: deque[Future[Batch]] = deque()
         try:
-            for slot, indices in zip(cycle(self._slots), torch.split(order[skip * size :], size), strict=False):
+            for slot, indices in zip(cycle(self._slots), self._sampling.cut(order, skip=skip), strict=False):
                 window.append(thread.submit(self._read, slot, indices))
                 if len(window) > AHEAD:
                     yield self._handed_over(window.popleft().result())

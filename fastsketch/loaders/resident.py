@@ -37,7 +37,6 @@ class ResidentLoader:
 
     def epoch(self, number: int = 0, *, skip: int = 0) -> Iterator[Batch]:
         """The batches of one epoch."""
-        size = self._sampling.batch_size
         order = self._sampling.indices(len(self._labels), number, self._labels.device)
-        for indices in torch.split(order[skip * size :], size):
+        for indices in self._sampling.cut(order, skip=skip):
             yield Batch(self._images.index_select(0, indices), self._labels.index_select(0, indices), indices)

@@ -8,10 +8,10 @@ from packs import write_pack
 
 from fastsketch.config import ConvertConfig
 from fastsketch.convert import add_formats, convert_dataset
-from fastsketch.convert.journal import exclusive
 from fastsketch.errors import BackendMissing, ConfigError, DataError, FastSketchError
 from fastsketch.formats import export as exporting
 from fastsketch.formats.metadata import DatasetMetadata
+from fastsketch.locks import exclusive
 from fastsketch.sources import open_source
 
 

@@ -115,12 +115,15 @@ def test_an_epoch_that_was_broken_off_does_not_change_the_next(opened: Open) -> 
     assert indices(loader, 1) == expected
 
 
-def test_skipping_leaves_out_the_first_batches(opened: Open) -> None:
-    options = {"batch_size": 16, "shuffle": True, "drop_last": True}
+@pytest.mark.parametrize("epoch", [0, 2])
+@pytest.mark.parametrize("drop_last", [False, True])
+def test_every_number_of_batches_can_be_left_out(opened: Open, epoch: int, drop_last: bool) -> None:
+    options = {"batch_size": 32, "shuffle": True, "drop_last": drop_last}
+    whole = [batch.indices.tolist() for batch in opened(**options).epoch(epoch)]
     loader = opened(**options)
-    whole = indices(loader, 2)
-    assert indices(loader, 2, skip=5) == whole[80:]
-    assert indices(opened(**options), 2, skip=20) == []
+    assert len(whole) == len(loader) == 10 + (not drop_last)
+    for skip in range(len(loader) + 2):
+        assert [batch.indices.tolist() for batch in loader.epoch(epoch, skip=skip)] == whole[skip:]
 
 
 @pytest.mark.parametrize("world_size", [2, 3, 7])

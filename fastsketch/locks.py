@@ -1,0 +1,54 @@
+"""One process a folder: the second is refused in one line, not mixed into the first one's work."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fastsketch.errors import FastSketchError
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def exclusive(folder: Path, *, hint: str = "wait until it is done, or choose another destination") -> Iterator[None]:
+    """Hold `folder` (made if missing) against other processes that write it, for as long as this one lives.
+
+    The lock is the folder's own: it goes with the folder when that is renamed, and with the process when it is
+    killed. File systems that know no locks (some network drives) are trusted.
+
+    Args:
+        folder: What is written.
+        hint: How to mend it when another process holds it.
+
+    Raises:
+        FastSketchError: Another process holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise _busy(folder, hint) from error
+        except OSError as error:
+            log.debug("%s cannot be locked: %s", folder, error)
+        # Between opening and locking, whoever held it may have finished and renamed it.
+        if not folder.exists() or not os.path.samestat(os.fstat(descriptor), folder.stat()):
+            raise _busy(folder, hint)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _busy(folder: Path, hint: str) -> FastSketchError:
+    return FastSketchError(f"another process is writing {folder}", hint=hint)
