@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -12,12 +13,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from shapes import CLASSES, draw_shape
 
 # The tests' networks are tiny: a second thread costs more than it gains, and on a busy machine a hundred times more.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # What `fastsketch tune` found on this machine must not change what the tests do.
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="fastsketch-tests-")
+
+# A test that fails by chance teaches nobody: hypothesis draws the same examples every time.
+settings.register_profile("repeatable", derandomize=True)
+settings.load_profile("repeatable")
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -37,6 +43,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not torch.cuda.is_available():
         for item in needy:
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """Every test begins with the same global generators, whichever ran before it in this process."""
+    random.seed(0)
+    np.random.seed(0)
+    if "torch" in sys.modules:  # it begins with the same seed itself
+        sys.modules["torch"].manual_seed(0)
 
 
 @pytest.fixture(scope="session")
