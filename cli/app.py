@@ -1,47 +1,34 @@
-"""The command `fastsketch`. Commands import what they need when they run, so that `--help` answers at once."""
+"""The command `fastsketch`: first what answers Ctrl-C and every error, then the commands themselves."""
 
 from __future__ import annotations
 
-import typer
+import sys
+from typing import Any
 
-from . import bench, convert, demo, evaluate, inspect, preview, recipes, train, tune
-
-app = typer.Typer(
-    name="fastsketch",
-    help="The fastest way to fine-tune an image classifier on sketches.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-
-def _print_version(value: bool) -> None:
-    if value:
-        from fastsketch import __version__
-
-        typer.echo(__version__)
-        raise typer.Exit
-
-
-@app.callback()
-def _options(
-    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version."),
-) -> None:
-    pass
-
-
-app.command("demo")(demo.command)
-app.command("convert")(convert.command)
-app.command("inspect")(inspect.command)
-app.command("train")(train.command)
-app.command("tune")(tune.command)
-app.command("evaluate")(evaluate.command)
-app.command("preview")(preview.command)
-app.command("recipes")(recipes.command)
-app.command("bench")(bench.command)
+from . import process
 
 
 def main() -> None:
-    """Entry point of the installed script."""
-    app()
+    """Entry point of the installed script.
+
+    Raises:
+        SystemExit: Always, with the exit code.
+    """
+    process.prepare()
+    from .boundary import error_boundary
+
+    with error_boundary():
+        from .commands import app
+
+        try:
+            app()
+        finally:
+            sys.stdout.flush()  # where an error can still be told; at the interpreter's end it could not
+
+
+def __getattr__(name: str) -> Any:
+    if name == "app":  # the commands without what `main` does to the process, for tests and other programs
+        from .commands import app
+
+        return app
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

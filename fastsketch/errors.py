@@ -6,6 +6,7 @@ line prints both and exits with the class's `exit_code`; a library caller catche
 
 from __future__ import annotations
 
+import unicodedata
 from typing import ClassVar
 
 
@@ -41,3 +42,20 @@ class BackendMissing(FastSketchError):
         """The error for a library that cannot be imported, `note` following the command that installs it."""
         hint = f"pip install '.[{extra}]' in fastsketch's folder{note}"
         return cls(f"{name} cannot be imported ({reason})", hint=hint)
+
+
+def one_line(text: object, limit: int | None = None) -> str:
+    """`text` on one line: escapes for line breaks and all that a terminal obeys or cannot show, `…` for the middle.
+
+    Args:
+        text: A file's or a class's name, a value, a library's message: whatever others wrote.
+        limit: Letters that it may have, before the escapes.
+    """
+    text = str(text)
+    if limit is not None and len(text) > limit:
+        text = f"{text[: limit // 2]}…{text[-(limit // 2) :]}"
+    return "".join(letter if _shows(letter) else letter.encode("unicode_escape").decode() for letter in text)
+
+
+def _shows(letter: str) -> bool:
+    return letter.isprintable() or unicodedata.category(letter) == "Zs"
