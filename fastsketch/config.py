@@ -5,22 +5,36 @@ All errors of a configuration are reported at once, each unknown key with the ne
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from fastsketch import atomic
-from fastsketch.errors import ConfigError
+from fastsketch.problems import validated as validated
+
+
+def _nameable(path: Path) -> Path:
+    if "\0" in str(path):
+        raise ValueError("no path has a null character in it")
+    return path
+
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
+Epochs = Annotated[int, Field(ge=1, le=1_000_000)]
+Images = Annotated[int, Field(ge=1, le=65_536)]
+"""At a time: more would be a slip, and its memory is asked for before anything is learned."""
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+"""What torch's and NumPy's generators take as it is."""
+Width = Annotated[int, Field(ge=1, le=65_536)]
+"""Of a hidden layer. Two of the widest have 17 GB of weights between them."""
+Workers = Annotated[int, Field(ge=0, le=1024)]
+Word = Annotated[str, Field(max_length=200)]
+Side = Annotated[int, Field(ge=8, le=4096)]
+PathName = Annotated[Path, AfterValidator(_nameable)]
 Scale = Annotated[float, Field(ge=0.01, le=100)]
 ElementSide = Annotated[int, Field(ge=1, le=31)]
 BetaParameter = Annotated[float, Field(ge=0, le=32)]
@@ -45,14 +59,14 @@ class ConvertConfig(_Stage):
         format: `pack` is always written; `ffcv`, `dali` or `all` of them come beside it.
     """
 
-    size: Annotated[int, Field(ge=8, le=4096)] = 224
+    size: Side = 224
     resize: Literal["bilinear", "box", "bicubic", "lanczos", "nearest"] = "bilinear"
-    split: str | None = None
-    seed: Annotated[int, Field(ge=0)] = 0
-    classes: Count | None = None
+    split: Word | None = None
+    seed: Seed = 0
+    classes: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     strict: bool = False
     overwrite: bool = False
-    workers: Annotated[int, Field(ge=0)] = 0
+    workers: Workers = 0
     format: Literal["pack", "ffcv", "dali", "all"] = "pack"
 
 
@@ -69,10 +83,10 @@ class DataConfig(_Stage):
             by, so that validation is left out and `best/` is `last/`.
     """
 
-    path: Path | None = None
+    path: PathName | None = None
     train_split: Literal["train", "train+val"] = "train"
-    batch_size: Count = 32
-    eval_batch_size: Count = 128
+    batch_size: Images = 32
+    eval_batch_size: Images = 128
     loader: Literal["auto", "resident", "ffcv", "dali", "pack"] = "auto"
 
 
@@ -148,6 +162,10 @@ class AugmentConfig(_Stage):
         return self
 
 
+MOST_PATCHES = 262_144
+"""Of the largest image in the smallest patches: 4096 px in 8 × 8."""
+
+
 class ModelConfig(_Stage):
     """A timm model with one gray input channel.
 
@@ -165,12 +183,12 @@ class ModelConfig(_Stage):
         eval_tokens: Those that it sees in evaluation: `same` as in training, `all`, or a number.
     """
 
-    name: str = "vit_small"
-    weights: Path | None = None
+    name: Word = "vit_small"
+    weights: PathName | None = None
     pretrained: bool = False
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    head_hidden: tuple[Count, ...] = ()
+    head_hidden: Annotated[tuple[Width, ...], Field(max_length=16)] = ()
     tokens: Literal["all", "auto"] | int = "all"
     eval_tokens: Literal["same", "all"] | int = "same"
 
@@ -178,9 +196,10 @@ class ModelConfig(_Stage):
     @classmethod
     def _words_or_count(cls, value: object, info: ValidationInfo) -> object:
         words = ("all", "auto") if info.field_name == "tokens" else ("same", "all")
-        if value in words or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        number = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST_PATCHES
+        if number or (isinstance(value, str) and value in words):
             return value
-        raise ValueError(f"must be {words[0]}, {words[1]} or a number of patches from 1")
+        raise ValueError(f"must be {words[0]}, {words[1]} or a number of patches from 1 to {MOST_PATCHES:,}")
 
 
 class OptimizerConfig(_Stage):
@@ -195,7 +214,7 @@ class OptimizerConfig(_Stage):
             A ViT-S or -B has 13 layers before its classifier, as timm counts, a ResNet-50 17.
     """
 
-    name: str = "momentum"
+    name: Word = "momentum"
     lr: Positive = 5e-3
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.5
     weight_decay: NotNegative = 0.0
@@ -214,7 +233,7 @@ class ScheduleConfig(_Stage):
     """
 
     name: Literal["cosine", "exponential", "constant"] = "cosine"
-    warmup_epochs: NotNegative = 0.0
+    warmup_epochs: Annotated[float, Field(ge=0, le=1_000_000)] = 0.0
     warmup_lr: NotNegative = 0.0
     min_lr: NotNegative = 0.0
     decay_rate: Annotated[float, Field(gt=0, le=1)] = 0.9
@@ -252,22 +271,22 @@ class TrainingConfig(_Stage):
         trackers: Where the metrics go besides JSON lines and CSV.
     """
 
-    epochs: Count = 30
-    seed: Annotated[int, Field(ge=0)] = 0
+    epochs: Epochs = 30
+    seed: Seed = 0
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    device: str = "auto"
+    device: Word = "auto"
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     compile: Literal["auto", "eager", "default", "reduce-overhead", "cudagraphs"] = "auto"
     channels_last: Literal["auto"] | bool = "auto"
-    micro_batch: Count | None = None
+    micro_batch: Images | None = None
     clip_norm: Positive | None = None
-    freeze_epochs: Annotated[int, Field(ge=0)] = 0
+    freeze_epochs: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    patience: Count | None = None
+    patience: Epochs | None = None
     max_minutes: Positive | None = None
     save_minutes: NotNegative = 5.0
-    image_sizes: tuple[Annotated[int, Field(ge=8, le=4096)], ...] = ()
-    trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
+    image_sizes: Annotated[tuple[Side, ...], Field(max_length=1000)] = ()
+    trackers: Annotated[tuple[Literal["tensorboard", "wandb"], ...], Field(max_length=2)] = ()
 
 
 class EvaluationConfig(_Stage):
@@ -287,7 +306,7 @@ class Recipe(_Stage):
         description: One line for `fastsketch recipes`.
     """
 
-    description: str = ""
+    description: Annotated[str, Field(max_length=1000)] = ""
     data: DataConfig = DataConfig()
     augment: AugmentConfig = AugmentConfig()
     model: ModelConfig = ModelConfig()
@@ -306,46 +325,3 @@ class Recipe(_Stage):
         """Write the recipe in full as YAML, atomically."""
         text = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
         atomic.write_text(path, text)
-
-
-_ModelT = TypeVar("_ModelT", bound=BaseModel)
-
-
-def validated(model: type[_ModelT], values: Mapping[str, Any], origin: str) -> _ModelT:
-    """Validate `values` as `model`.
-
-    Raises:
-        ConfigError: Everything that is wrong, a line each, with the nearest valid key for each unknown one.
-    """
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        problems = [_problem(model, details) for details in error.errors()]
-    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-    raise ConfigError(f"{count} in the {origin}:\n" + "\n".join(f"  {problem}" for problem in problems))
-
-
-def _problem(model: type[BaseModel], details: ErrorDetails) -> str:
-    """One of pydantic's errors as one line."""
-    key = ".".join(str(part) for part in details["loc"])
-    if details["type"] == "extra_forbidden":
-        keys = _dotted_keys(model)
-        # Most often the stage was forgotten or mixed up: `lr` and `training.lr` mean `optimizer.lr`.
-        same = [known for known in keys if known.split(".")[-1] == key.split(".")[-1]]
-        near = same or difflib.get_close_matches(key, keys, n=1, cutoff=0.4)
-        return f"{key}: unknown key" + (f" (did you mean {near[0]}?)" if near else "")
-    message = details["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    if details["type"] == "value_error" and isinstance(details["input"], dict | BaseModel):
-        return f"{key}: {message}".removeprefix(": ")  # about several keys of a stage together, which it names
-    return f"{key}: {message} (got {details['input']!r})"
-
-
-def _dotted_keys(model: type[BaseModel]) -> list[str]:
-    keys: list[str] = []
-    for name, field in model.model_fields.items():
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            keys += [name, *(f"{name}.{key}" for key in _dotted_keys(inner))]
-        else:
-            keys.append(name)
-    return keys

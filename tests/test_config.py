@@ -218,6 +218,117 @@ def test_the_saved_file_is_plain_yaml(tmp_path: Path) -> None:
     assert values["optimizer"]["lr"] == 2e-3
 
 
+# -------------------------------------------------------------------------------- hostile YAML (findings, "Low")
+
+HOSTILE = {
+    "a tag": "!!timestamp x",
+    "every tag": "!!binary aGk=",
+    "a tag of Python's": "!!python/object/apply:os.getcwd []",
+    "a local tag": "!mine 3",
+    "an anchor": "&a 3",
+    "an alias": "*a",
+    "a date": "2024-01-01",
+    "no date": "2024-99-99",
+    "not a number": "!!int x",
+    "nested": "[" * 1000 + "]" * 1000,
+    "nested mappings": "{a: " * 200 + "1" + "}" * 200,
+    "unhashable": "{[1]: 2}",
+    "a list of digits": "9" * 5000,
+    "long": "x" * 70_000,
+}
+
+
+def one_short_line(error: ConfigError) -> None:
+    assert len(error.message) < 400
+    assert "\n" not in error.message.removeprefix("1 problem in the configuration:\n")
+    assert error.message.isprintable() or error.message.startswith("1 problem")
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_yaml_that_no_setting_needs_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
+    """Low: `!!timestamp x` was an AttributeError."""
+    with pytest.raises(ConfigError) as caught:
+        load_recipe(overrides=[f"description={text}"])
+    one_short_line(caught.value)
+    with pytest.raises(ConfigError, match=r"mine\.yaml is no") as caught:
+        load_recipe(recipe_file(tmp_path, f"description: {text}\n"))
+    one_short_line(caught.value)
+
+
+def test_an_alias_bomb_is_not_unfolded(tmp_path: Path) -> None:
+    """Low: its message had 226 MB."""
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 9)]
+    with pytest.raises(ConfigError, match="anchors and aliases are not for settings in line 1") as caught:
+        load_recipe(recipe_file(tmp_path, "\n".join(lines)))
+    one_short_line(caught.value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [".inf", "-.inf", ".nan", "10" * 2000, "0x" + "f" * 5000, "'" + "x" * 60_000 + "'", "[[[[[1]]]]]", '"\\ud800"',
+     '"\\e[31m\\n"', "{a: {b: {c: 1}}}"],
+)  # fmt: skip
+def test_what_was_got_is_told_in_80_letters(value: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_recipe(overrides=[f"training.epochs={value}"])
+    one_short_line(caught.value)
+
+
+@pytest.mark.parametrize(
+    "override", ["a" * 60_000 + "=1", ".".join("a" * 9000) + "=1", "x" * 60_000, 'data.path="a\\0b"']
+)
+def test_hostile_keys_are_told_in_one_line(override: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_recipe(overrides=[override])
+    one_short_line(caught.value)
+
+
+def test_a_thousand_problems_are_not_all_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="1,000 problems") as caught:
+        load_recipe(recipe_file(tmp_path, "\n".join(f"key{n}: 1" for n in range(1000))))
+    assert caught.value.message.splitlines()[-1] == "  and 990 more"
+    assert len(caught.value.message.splitlines()) == 12
+
+
+def test_a_file_that_is_too_long_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(ConfigError, match="is no recipe: it has more than 65,536 bytes"):
+        load_recipe(str(path))
+
+
+# ------------------------------------------------------------------------------------------ bounds (findings, "Low")
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["training.seed=10000000000000000000000000", "training.seed=9223372036854775808", "training.seed=-1",
+     "training.epochs=1000001", "training.micro_batch=65537", "training.patience=1000001",
+     "training.freeze_epochs=1000001", "training.image_sizes=[7]", "training.image_sizes=[4097]",
+     "data.batch_size=1000000000000", "data.eval_batch_size=1000000000000", "model.head_hidden=[1000000000000]",
+     "model.head_hidden=[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1]", "model.tokens=1000000000000", "model.eval_tokens=262145",
+     "schedule.warmup_epochs=1e300"],
+)  # fmt: skip
+def test_numbers_that_cannot_be_meant_are_refused(override: str) -> None:
+    """Low: `--seed 10**25`, `eval_batch_size=10**12`, `head_hidden=[10**12]`."""
+    with pytest.raises(ConfigError, match=r"^1 problem in the configuration:\n") as caught:
+        load_recipe(overrides=[override])
+    assert override.partition("=")[0] in caught.value.message
+
+
+@pytest.mark.parametrize("override", ["training.seed=9223372036854775807", "data.eval_batch_size=65536"])
+def test_large_numbers_that_can_be_meant_are_taken(override: str) -> None:
+    load_recipe(overrides=[override])
+
+
+@pytest.mark.parametrize("values", [{"seed": 2**63}, {"workers": 1025}, {"classes": 10**12}, {"split": "1" * 300}])
+def test_options_of_convert_have_bounds(values: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match="1 problem in the options"):
+        validated(ConvertConfig, values, "options")
+
+
 # ---------------------------------------------------------------------------------------------------- ink tokens
 
 

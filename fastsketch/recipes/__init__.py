@@ -11,14 +11,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from fastsketch.config import Recipe, validated
-from fastsketch.errors import ConfigError
+from fastsketch.errors import ConfigError, one_line
+from fastsketch.recipes.plain import LONGEST, parse
 
-NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)
-"""What PyYAML raises: `2024-99-99` is a date to it and a ValueError, a thousand brackets are a RecursionError."""
-
+MOST_KEYS = 4
+"""Parts of a dotted key; two are the most that any has."""
 
 _FOLDER = resources.files(__name__)
 
@@ -46,12 +44,14 @@ def load_recipe(recipe: str | None = None, overrides: Iterable[str] = (), **sett
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key.strip():
-            raise ConfigError(f"'{override}' is not an override", hint="write it as key=value: optimizer.lr=3e-4")
+            raise ConfigError(
+                f"'{one_line(override, 80)}' is not an override", hint="write it as key=value: optimizer.lr=3e-4"
+            )
         try:
-            _assign(values, key.strip().split("."), yaml.safe_load(text))
-        except NOT_YAML as error:
-            raise ConfigError(f"'{override}': the value is not YAML") from error
-    origin = f"recipe {recipe}" if recipe is not None else "configuration"
+            _assign(values, key.strip().split(".", MOST_KEYS), parse(text))
+        except ValueError as error:
+            raise ConfigError(f"'{one_line(override, 80)}': the value is not YAML ({error})") from error
+    origin = f"recipe {one_line(recipe, 200)}" if recipe is not None else "configuration"
     return validated(Recipe, values, origin)
 
 
@@ -65,22 +65,26 @@ def recipe_text(recipe: str) -> str:
     if recipe in recipe_names():
         return (_FOLDER / f"{recipe}.yaml").read_text(encoding="utf-8")
     if path.is_file():
+        with path.open("rb") as file:
+            content = file.read(LONGEST + 1)
+        if len(content) > LONGEST:
+            raise ConfigError(f"{recipe} is no recipe: it has more than {LONGEST:,} bytes")
         try:
-            return path.read_text(encoding="utf-8")
+            return content.decode("utf-8")
         except UnicodeDecodeError as error:
             raise ConfigError(f"{recipe} is not YAML: not UTF-8 text") from error
-    near = difflib.get_close_matches(recipe, recipe_names(), n=1)
+    near = difflib.get_close_matches(recipe[:80], recipe_names(), n=1)
     raise ConfigError(
-        f"no recipe or file '{recipe}'" + (f"; did you mean '{near[0]}'?" if near else ""),
+        f"no recipe or file '{one_line(recipe, 200)}'" + (f"; did you mean '{near[0]}'?" if near else ""),
         hint="`fastsketch recipes` lists them",
     )
 
 
 def _read(recipe: str) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(recipe_text(recipe))
-    except NOT_YAML as error:
-        raise ConfigError(f"{recipe} is not YAML: {str(error).splitlines()[0]}") from error
+        values = parse(recipe_text(recipe))
+    except ValueError as error:
+        raise ConfigError(f"{recipe} is not YAML: {error}") from error
     if values is None:  # nothing but comments
         return {}
     if not isinstance(values, dict):
