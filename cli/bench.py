@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
-from .console import console, error_boundary
+from .console import console, plain
 
 SHARED = ("ceilings", "common", "loops", "originals", "plots")
 """Modules beside the benchmarks that are none."""
@@ -22,18 +21,17 @@ def command(
     ] = False,
 ) -> None:
     """Run one of the benchmarks; its figures are worth what the machine is worth that is otherwise idle."""
-    with error_boundary():
-        import importlib
-        import pkgutil
+    import importlib
+    import pkgutil
 
-        from fastsketch.errors import ConfigError
+    from fastsketch.errors import ConfigError
 
-        package = importlib.import_module("fastsketch_benchmarks")
-        names = sorted(found.name for found in pkgutil.iter_modules(package.__path__) if found.name not in SHARED)
-        if name == "list":
-            console.print("\n".join(names))
-            return
-        if name not in names:
-            raise ConfigError(f"no benchmark '{name}'", hint=f"there are: {', '.join(names)}")
-        benchmark = importlib.import_module(f"fastsketch_benchmarks.{name}")
-        console.print(f"results: {escape(str(benchmark.run(out, quick=quick)))}", soft_wrap=True)
+    package = importlib.import_module("fastsketch_benchmarks")
+    names = sorted(found.name for found in pkgutil.iter_modules(package.__path__) if found.name not in SHARED)
+    if name == "list":
+        console.print("\n".join(names))
+        return
+    if name not in names:
+        raise ConfigError(f"no benchmark '{name}'", hint=f"there are: {', '.join(names)}")
+    benchmark = importlib.import_module(f"fastsketch_benchmarks.{name}")
+    console.print(f"results: {plain(benchmark.run(out, quick=quick))}", soft_wrap=True)

@@ -8,15 +8,17 @@ from time import perf_counter
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
-from .console import console, error_boundary, progress_bar
+from .console import console, plain, progress_bar
 from .convert import convert_and_report
 from .evaluate import evaluate_and_report
 from .train import train_and_report
 
 DRAWINGS = {"train": 40, "val": 10, "test": 10}
 """Drawings a class."""
+
+MARK = ".fastsketch-demo"
+"""A file in the folder that says what it is: only then is anything replaced there."""
 
 SOURCE_SIZE = 1111
 """Pixels: as large as TU-Berlin's sketches."""
@@ -29,62 +31,72 @@ def command(
     folder: Annotated[Path, typer.Argument(help="Where everything goes.")] = Path("demo"),
 ) -> None:
     """Draw sketches, convert them, train a small model on them, evaluate it: a few minutes on two CPU cores."""
-    with error_boundary():
-        from rich.table import Table
+    from rich.table import Table
 
-        from fastsketch.config import ConvertConfig
-        from fastsketch.recipes import load_recipe
-        from fastsketch.sources.drawn import DRAWN_CLASSES
-        from fastsketch.training.run import Run
-        from fastsketch.training.tracking import best_record
+    from fastsketch.config import ConvertConfig
+    from fastsketch.recipes import load_recipe
+    from fastsketch.sources.drawn import DRAWN_CLASSES
+    from fastsketch.training.run import Run
+    from fastsketch.training.tracking import best_record
 
-        sketches, dataset, run = folder / "sketches", folder / "dataset", Run(folder / "run")
-        if run.config.is_file():
-            shutil.rmtree(run.root)  # of an earlier demo
+    _claim(folder)
+    sketches, dataset, run = folder / "sketches", folder / "dataset", Run(folder / "run")
+    if run.config.is_file():
+        shutil.rmtree(run.root)  # of an earlier demo
 
-        drawings = len(DRAWN_CLASSES) * sum(DRAWINGS.values())
-        console.print(
-            f"[dim]drawing {drawings:,} sketches of {len(DRAWN_CLASSES)} classes into {escape(str(sketches))}[/]"
+    drawings = len(DRAWN_CLASSES) * sum(DRAWINGS.values())
+    console.print(f"[dim]drawing {drawings:,} sketches of {len(DRAWN_CLASSES)} classes into {plain(sketches)}[/]")
+    drawing = _draw(sketches)
+
+    console.print(f"[dim]$ fastsketch convert {plain(sketches)} {plain(dataset)} --size {SIZE} --overwrite[/]")
+    started = perf_counter()
+    convert_and_report(sketches, dataset, ConvertConfig(size=SIZE, overwrite=True))
+    converting = perf_counter() - started
+
+    console.print(f"[dim]$ fastsketch train {plain(dataset)} --recipe demo --out {plain(run.root)}[/]")
+    records = train_and_report(load_recipe("demo", data__path=str(dataset)), run)
+
+    console.print(f"[dim]$ fastsketch evaluate {plain(run.root)} --split test[/]")
+    started = perf_counter()
+    evaluation = evaluate_and_report(run.root, "test")
+    evaluating = perf_counter() - started
+
+    best = best_record(records)
+    assert best is not None, "the demo validates"
+    tested = sum(each.images for each in evaluation.classes)
+    table = Table("stage", "top-1", "top-5", "images/s", "seconds", title="fastsketch demo", title_justify="left")
+    table.add_row("draw", "", "", f"{drawings / drawing:,.0f}", f"{drawing:.0f}")
+    table.add_row("convert", "", "", f"{drawings / converting:,.0f}", f"{converting:.0f}")
+    table.add_row(
+        f"train ({len(records)} epochs)",
+        f"{best.val_top1:.1%} val",
+        f"{best.val_top5:.1%}",
+        f"{max(record.images_per_second for record in records):,.0f}",
+        f"{sum(record.seconds for record in records):.0f}",
+    )
+    table.add_row(
+        "evaluate",
+        f"{evaluation.scores.top1:.1%} test",
+        f"{evaluation.scores.top5:.1%}",
+        f"{tested / evaluating:,.0f}",
+        f"{evaluating:.0f}",
+    )
+    console.print(table)
+    console.print("to look at:")
+    for path in (run.plots / "curves.png", evaluation.plot, evaluation.table):
+        console.print(f"  {plain(path)}", soft_wrap=True)
+
+
+def _claim(folder: Path) -> None:
+    """Make sure that what the demo replaces in `folder` is a demo's."""
+    from fastsketch.errors import ConfigError
+
+    if folder.exists() and not (folder.is_dir() and ((folder / MARK).is_file() or not any(folder.iterdir()))):
+        raise ConfigError(
+            f"{folder} is there already, and not from a demo", hint="fastsketch demo FOLDER, which is new or empty"
         )
-        drawing = _draw(sketches)
-
-        console.print(f"[dim]$ fastsketch convert {sketches} {dataset} --size {SIZE} --overwrite[/]")
-        started = perf_counter()
-        convert_and_report(sketches, dataset, ConvertConfig(size=SIZE, overwrite=True))
-        converting = perf_counter() - started
-
-        console.print(f"[dim]$ fastsketch train {dataset} --recipe demo --out {run.root}[/]")
-        records = train_and_report(load_recipe("demo", data__path=str(dataset)), run)
-
-        console.print(f"[dim]$ fastsketch evaluate {run.root} --split test[/]")
-        started = perf_counter()
-        evaluation = evaluate_and_report(run.root, "test")
-        evaluating = perf_counter() - started
-
-        best = best_record(records)
-        assert best is not None, "the demo validates"
-        tested = sum(each.images for each in evaluation.classes)
-        table = Table("stage", "top-1", "top-5", "images/s", "seconds", title="fastsketch demo", title_justify="left")
-        table.add_row("draw", "", "", f"{drawings / drawing:,.0f}", f"{drawing:.0f}")
-        table.add_row("convert", "", "", f"{drawings / converting:,.0f}", f"{converting:.0f}")
-        table.add_row(
-            f"train ({len(records)} epochs)",
-            f"{best.val_top1:.1%} val",
-            f"{best.val_top5:.1%}",
-            f"{max(record.images_per_second for record in records):,.0f}",
-            f"{sum(record.seconds for record in records):.0f}",
-        )
-        table.add_row(
-            "evaluate",
-            f"{evaluation.scores.top1:.1%} test",
-            f"{evaluation.scores.top5:.1%}",
-            f"{tested / evaluating:,.0f}",
-            f"{evaluating:.0f}",
-        )
-        console.print(table)
-        console.print("to look at:")
-        for path in (run.plots / "curves.png", evaluation.plot, evaluation.table):
-            console.print(f"  {escape(str(path))}", soft_wrap=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARK).touch()
 
 
 def _draw(sketches: Path) -> float:

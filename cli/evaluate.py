@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
-from .console import console, error_boundary
+from .console import NAME, console, plain
 
 if TYPE_CHECKING:
     from fastsketch.evaluation import Evaluation
@@ -20,7 +19,7 @@ def command(
     run: Annotated[Path, typer.Argument(help="A run directory.")],
     split: Annotated[str, typer.Option(help="train, val or test.")] = "val",
     checkpoint: Annotated[str, typer.Option(help="best or last.")] = "best",
-    data: Annotated[Path | None, typer.Option(help="The data set, if it has moved since training.")] = None,
+    data: Annotated[Path | None, typer.Option(help="The data set, if it has moved since training, or another.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
     flip: Annotated[
         bool | None, typer.Option("--flip/--no-flip", help="Average with the mirror image; else as the recipe.")
@@ -30,8 +29,7 @@ def command(
     ] = None,
 ) -> None:
     """Evaluate a trained model: top-1, top-5, a table of classes, a confusion matrix."""
-    with error_boundary():
-        evaluate_and_report(run, split, checkpoint=checkpoint, data=data, device=device, flip=flip, tokens=tokens)
+    evaluate_and_report(run, split, checkpoint=checkpoint, data=data, device=device, flip=flip, tokens=tokens)
 
 
 def evaluate_and_report(
@@ -50,19 +48,18 @@ def evaluate_and_report(
     from fastsketch.evaluation import evaluate_run
     from fastsketch.training.run import Run
 
-    result = evaluate_run(
-        Run.open(root), split, checkpoint=checkpoint, data=data, device=device, flip=flip, tokens=tokens
-    )
+    result = evaluate_run(Run(root), split, checkpoint=checkpoint, data=data, device=device, flip=flip, tokens=tokens)
     scores = result.scores
     console.print(
-        f"[bold]{escape(str(root))}[/], {split}: "
-        f"top-1 {scores.top1:.2%}, top-5 {scores.top5:.2%}, loss {scores.loss:.4f}",
+        f"[bold]{plain(root)}[/], {split}: top-1 {scores.top1:.2%}, top-5 {scores.top5:.2%}, loss {scores.loss:.4f}",
         soft_wrap=True,
     )
+    if not result.subject.own:
+        console.print(f"another data set than the run was trained on: {plain(result.subject.folder)}", soft_wrap=True)
     table = Table("class", "images", "accuracy", "most often taken for", box=None, header_style="dim")
     worst = sorted((each for each in result.classes if each.images), key=lambda each: each.accuracy)
     for each in worst[:WORST_CLASSES]:
-        table.add_row(escape(each.name), str(each.images), f"{each.accuracy:.0%}", escape(each.confused_with))
+        table.add_row(plain(each.name, NAME), str(each.images), f"{each.accuracy:.0%}", plain(each.confused_with, NAME))
     console.print(table)
-    console.print(f"all classes: {escape(str(result.table))}\nconfusion:   {escape(str(result.plot))}", soft_wrap=True)
+    console.print(f"all classes: {plain(result.table)}\nconfusion:   {plain(result.plot)}", soft_wrap=True)
     return result

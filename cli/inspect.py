@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
-from .console import console, error_boundary, progress_bar
+from .console import NAME, console, plain, progress_bar
 
 if TYPE_CHECKING:
     from fastsketch.formats.metadata import DatasetMetadata
@@ -17,22 +16,26 @@ if TYPE_CHECKING:
 def command(
     dataset: Annotated[Path, typer.Argument(help="A converted data set.")],
     verify: Annotated[bool, typer.Option("--verify", help="Check every byte against the checksums.")] = False,
-    sheet: Annotated[Path | None, typer.Option(help="Draw a contact sheet (PNG) into this file.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Draw a contact sheet into this file: .png, .pdf or .svg.")] = None,
     split: Annotated[str | None, typer.Option(help="The split of the contact sheet. [default: the first]")] = None,
 ) -> None:
     """Tell what a converted data set holds: counts, classes, formats, ink."""
-    with error_boundary():
-        from fastsketch.formats.metadata import DatasetMetadata
+    from fastsketch.formats.metadata import DatasetMetadata
 
-        metadata = DatasetMetadata.load(dataset)
-        _report(dataset, metadata)
-        if verify:
-            _verify(dataset, metadata)
-        if sheet is not None:
-            from fastsketch.formats.inspection import contact_sheet
+    metadata = DatasetMetadata.load(dataset)
+    shown = split or next(iter(metadata.splits))
+    if sheet is not None:
+        from fastsketch.formats.inspection import check_sheet
 
-            contact_sheet(sheet, dataset, metadata, split or next(iter(metadata.splits)))
-            console.print(f"contact sheet: {escape(str(sheet))}", soft_wrap=True)
+        check_sheet(sheet, dataset, metadata, shown)
+    _report(dataset, metadata)
+    if verify:
+        _verify(dataset, metadata)
+    if sheet is not None:
+        from fastsketch.formats.inspection import contact_sheet
+
+        contact_sheet(sheet, dataset, metadata, shown)
+        console.print(f"contact sheet: {plain(sheet)}", soft_wrap=True)
 
 
 def _report(folder: Path, metadata: DatasetMetadata) -> None:
@@ -44,7 +47,7 @@ def _report(folder: Path, metadata: DatasetMetadata) -> None:
     samples = sum(record.samples for record in metadata.splits.values())
     size = sum(file.bytes for record in metadata.splits.values() for file in record.all_files())
     console.print(
-        f"[bold]{escape(str(folder))}[/]: {samples:,} images of {len(metadata.classes)} classes at "
+        f"[bold]{plain(folder)}[/]: {samples:,} images of {len(metadata.classes)} classes at "
         f"{metadata.size} px ({metadata.resize}), {size / 1e6:,.0f} MB",
         soft_wrap=True,
     )
@@ -68,8 +71,9 @@ def _report(folder: Path, metadata: DatasetMetadata) -> None:
     console.print(table)
     console.print(f"\npatches of 16 × 16 pixels with ink, of {ink.patches}:", style="dim")
     console.print(inks)
-    names = ", ".join(metadata.classes[:5]) + (f", … {metadata.classes[-1]}" if len(metadata.classes) > 5 else "")
-    console.print(f"\nclasses: {escape(names)}", soft_wrap=True)
+    classes = [plain(name, NAME) for name in metadata.classes[:5] + metadata.classes[5:][-1:]]
+    names = ", ".join(classes[:5]) + (f", … {classes[5]}" if len(classes) > 5 else "")
+    console.print(f"\nclasses: {names}", soft_wrap=True)
     if metadata.skipped:
         console.print(f"{len(metadata.skipped):,} unreadable images were skipped; dataset.json lists them")
 

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
-from .console import console, error_boundary
+from .console import console, plain
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,28 +30,28 @@ def command(
     set_: Annotated[list[str] | None, typer.Option("--set", help="Any key: augment.thickness=1")] = None,
 ) -> None:
     """Draw what a recipe's augmentation makes of the training sketches: each technique alone, then all together."""
-    with error_boundary():
-        from fastsketch.augment.preview import draw_sheet, preview_rows
-        from fastsketch.errors import ConfigError
-        from fastsketch.formats.metadata import DatasetMetadata
-        from fastsketch.formats.pack import PackSplit
-        from fastsketch.recipes import load_recipe
+    from fastsketch.errors import ConfigError
+    from fastsketch.formats.metadata import DatasetMetadata
+    from fastsketch.formats.pack import PackSplit
+    from fastsketch.pictures import check_picture
+    from fastsketch.recipes import load_recipe
 
-        if seed < 0:
-            raise ConfigError("--seed is 0 or more")
-        if out.suffix not in (".png", ".pdf", ".svg"):
-            raise ConfigError(f"{out}: a picture of this kind cannot be written", hint="name a .png, .pdf or .svg file")
-        config = load_recipe(recipe, set_ or ())
-        dataset = DatasetMetadata.load(data)
-        split = PackSplit(data, dataset, "train")
-        images, labels = _choose(split, seed)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        if tokens:
-            _draw_tokens(out, config, split, images, labels, dataset.classes, seed)
-            return
-        rows = preview_rows(config.augment, images, labels, dataset.classes, seed)
-        draw_sheet(out, rows, title=f"{data.name}, {recipe or 'default augmentation'}, seed {seed}")
-        console.print(f"[bold]{escape(str(out))}[/]: {', '.join(row.name for row in rows)}", soft_wrap=True)
+    if not 0 <= seed < 2**63:
+        raise ConfigError("--seed is from 0 to 9,223,372,036,854,775,807")
+    config = load_recipe(recipe, set_ or ())
+    dataset = DatasetMetadata.load(data)
+    check_picture(out, dataset=data)
+    split = PackSplit(data, dataset, "train")
+
+    from fastsketch.augment.preview import draw_sheet, preview_rows  # here torch begins
+
+    images, labels = _choose(split, seed)
+    if tokens:
+        _draw_tokens(out, config, split, images, labels, dataset.classes, seed)
+        return
+    rows = preview_rows(config.augment, images, labels, dataset.classes, seed)
+    draw_sheet(out, rows, title=f"{data.name}, {recipe or 'default augmentation'}, seed {seed}")
+    console.print(f"[bold]{plain(out)}[/]: {', '.join(row.name for row in rows)}", soft_wrap=True)
 
 
 def _choose(split: PackSplit, seed: int) -> tuple[Tensor, Tensor]:
@@ -105,4 +104,4 @@ def _draw_tokens(
         rows.append(TokenRow(name, shown, selection, names))
     title = f"{wanted.name}, {size} px: {tokens} of {patches.num_patches} patches"
     draw_tokens(out, rows, patches.grid_size, title)
-    console.print(f"[bold]{escape(str(out))}[/]: {escape(title)}", soft_wrap=True)
+    console.print(f"[bold]{plain(out)}[/]: {plain(title)}", soft_wrap=True)

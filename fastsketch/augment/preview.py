@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from fastsketch import atomic
 from fastsketch.augment.draws import Draws
 from fastsketch.augment.mix import Targets
 from fastsketch.augment.pipeline import SketchAugment
 from fastsketch.config import AugmentConfig
+from fastsketch.pictures import caption, plain_letters, save_figure
 
 AFFINE = {"rotation": 0.0, "translation": 0.0, "scale": (1.0, 1.0), "shear": 0.0, "flip": 0.0}
 OTHERS = {"perspective": 0.0, "elastic": 0.0, "thickness": 0.0, "erasing": 0.0, "mixup": 0.0, "cutmix": 0.0}
@@ -38,6 +38,8 @@ CELL = 1.25
 
 NAME_LETTERS = 20
 """So many letters of a class name fit under a picture."""
+
+TITLE_LETTERS = 100
 
 
 class Row(NamedTuple):
@@ -94,22 +96,22 @@ def _captions(targets: Targets, draws: Draws, classes: Sequence[str]) -> list[tu
     return captions
 
 
+@plain_letters()
 def draw_sheet(path: Path, rows: Sequence[Row], title: str) -> None:
     """Draw the rows as one picture into `path`; its suffix says in which format."""
     columns = len(rows[0].images)
     figure = Figure(figsize=(CELL * columns * 1.08 + 1.1, CELL * len(rows) * 1.3 + 0.5), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0.02, hspace=0.03)  # type: ignore[union-attr, call-arg]
-    figure.suptitle(title, fontsize=10, color="0.25")
+    figure.suptitle(caption(title, TITLE_LETTERS), fontsize=10, color="0.25")
     grid = figure.subplots(len(rows), columns, squeeze=False)
     for row, cells in zip(rows, grid, strict=True):
-        for axes, image, caption, box in zip(cells, row.images, row.captions, row.boxes, strict=True):
-            _draw_cell(axes, image[0], caption, box)
+        for axes, image, lines, box in zip(cells, row.images, row.captions, row.boxes, strict=True):
+            _draw_cell(axes, image[0], lines, box)
         cells[0].set_ylabel(row.name, fontsize=9, fontweight="bold", rotation=0, ha="right", va="center", labelpad=8)
-    with atomic.replacing(path) as temporary:
-        figure.savefig(temporary, dpi=150)
+    save_figure(figure, path)
 
 
-def _draw_cell(axes: Axes, image: Tensor, caption: tuple[str, str], box: list[int]) -> None:
+def _draw_cell(axes: Axes, image: Tensor, lines: tuple[str, str], box: list[int]) -> None:
     axes.imshow(image.numpy(), cmap="gray", vmin=0, vmax=1, interpolation="antialiased")
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set(color="0.8", linewidth=0.6)
@@ -117,9 +119,5 @@ def _draw_cell(axes: Axes, image: Tensor, caption: tuple[str, str], box: list[in
     if right > left and bottom > top:
         corner = (left - 0.5, top - 0.5)
         axes.add_patch(Rectangle(corner, right - left, bottom - top, fill=False, color="C0", alpha=0.6, linewidth=0.7))
-    lines = "\n".join(_shortened(line) for line in caption)
-    axes.set_xlabel(lines, fontsize=6.5, color="0.25", labelpad=3, linespacing=1.15)
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= NAME_LETTERS else text[: NAME_LETTERS - 1].rstrip() + "…"
+    written = "\n".join(caption(line, NAME_LETTERS) for line in lines)
+    axes.set_xlabel(written, fontsize=6.5, color="0.25", labelpad=3, linespacing=1.15)

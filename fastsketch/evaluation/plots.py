@@ -9,19 +9,24 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from fastsketch import atomic
+from fastsketch.pictures import caption, plain_letters, save_figure
 from fastsketch.training.tracking import EpochRecord, best_record
 
 MOST_TICK_LABELS = 60
 """With more classes than this, their names would run into each other."""
 
+NAME_LETTERS = 30
+TITLE_LETTERS = 80
+"""So many of a class's name and of a title are written."""
 
+
+@plain_letters()
 def plot_curves(path: Path, records: list[EpochRecord], title: str) -> None:
     """Loss, accuracy and learning rate over the epochs; those that were not validated leave a gap."""
     epochs = [record.epoch for record in records]
     best = best_record(records)
     figure = Figure(figsize=(12 if best else 8, 3.6), layout="constrained")
-    figure.suptitle(title)
+    figure.suptitle(caption(title, TITLE_LETTERS))
     panels = figure.subplots(1, 3 if best else 2)
     loss, rate = panels[0], panels[-1]
     loss.plot(epochs, [record.train_loss for record in records], label="train (augmented)")
@@ -43,9 +48,10 @@ def plot_curves(path: Path, records: list[EpochRecord], title: str) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)
-    _save(figure, path)
+    save_figure(figure, path, dpi=130)
 
 
+@plain_letters()
 def plot_confusion(path: Path, confusion: npt.NDArray[np.int64], names: list[str], title: str) -> None:
     """The confusion matrix [C, C], each row as shares of its true class."""
     shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
@@ -53,14 +59,10 @@ def plot_confusion(path: Path, confusion: npt.NDArray[np.int64], names: list[str
     figure = Figure(figsize=(side + 1, side), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
-    axes.set(title=title, xlabel="predicted", ylabel="true")
+    axes.set(title=caption(title, TITLE_LETTERS), xlabel="predicted", ylabel="true")
     if len(names) <= MOST_TICK_LABELS:
-        axes.set_xticks(range(len(names)), names, rotation=90, fontsize=8)
-        axes.set_yticks(range(len(names)), names, fontsize=8)
+        labels = [caption(name, NAME_LETTERS) for name in names]
+        axes.set_xticks(range(len(names)), labels, rotation=90, fontsize=8)
+        axes.set_yticks(range(len(names)), labels, fontsize=8)
     figure.colorbar(image, ax=axes, shrink=0.8, format=PercentFormatter(1), label="share of the true class")
-    _save(figure, path)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    with atomic.replacing(path) as temporary:
-        figure.savefig(temporary, dpi=130)
+    save_figure(figure, path, dpi=130)

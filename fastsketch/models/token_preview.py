@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from torch import Tensor
 
-from fastsketch import atomic
 from fastsketch.models.ink_tokens import Selection
+from fastsketch.pictures import caption, plain_letters, save_figure
 
 COLORS = {
     "seen, with ink": ("#ffffff", "#111111"),
@@ -30,6 +30,8 @@ CELL = 1.55
 
 NAME_LETTERS = 20
 """So many letters of a class name fit under a picture."""
+
+TITLE_LETTERS = 100
 
 
 class TokenRow(NamedTuple):
@@ -48,6 +50,7 @@ class TokenRow(NamedTuple):
     names: list[str]
 
 
+@plain_letters()
 def draw_tokens(path: Path, rows: Sequence[TokenRow], grid: tuple[int, int], title: str) -> None:
     """Draw the rows as one picture into `path`; its suffix says in which format.
 
@@ -60,7 +63,7 @@ def draw_tokens(path: Path, rows: Sequence[TokenRow], grid: tuple[int, int], tit
     columns = len(rows[0].images)
     figure = Figure(figsize=(CELL * columns * 1.06 + 1.0, CELL * len(rows) * 1.26 + 0.8), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.04, h_pad=0.04, wspace=0.02, hspace=0.03)  # type: ignore[union-attr, call-arg]
-    figure.suptitle(title, fontsize=11, color="0.25")
+    figure.suptitle(caption(title, TITLE_LETTERS), fontsize=11, color="0.25")
     cells = figure.subplots(len(rows), columns, squeeze=False)
     for row, line in zip(rows, cells, strict=True):
         for axes, image, kept, inked, name in zip(line, row.images, *row.selection, row.names, strict=True):
@@ -69,8 +72,7 @@ def draw_tokens(path: Path, rows: Sequence[TokenRow], grid: tuple[int, int], tit
         line[0].set_ylabel(row.name, fontsize=9, fontweight="bold", rotation=0, ha="right", va="center", labelpad=8)
     handles = [Patch(facecolor=paper, edgecolor="0.6", linewidth=0.6) for paper, _ in COLORS.values()]
     figure.legend(handles, list(COLORS), loc="outside lower center", ncols=len(COLORS), frameon=False, fontsize=9)
-    with atomic.replacing(path) as temporary:
-        figure.savefig(temporary, dpi=150)
+    save_figure(figure, path)
 
 
 def _fates(kept: Tensor, inked: Tensor) -> npt.NDArray[np.int64]:
@@ -83,11 +85,10 @@ def _fates(kept: Tensor, inked: Tensor) -> npt.NDArray[np.int64]:
 
 def _caption(name: str, fates: npt.NDArray[np.int64]) -> str:
     inked, _, _, lost = np.bincount(fates, minlength=len(COLORS))
-    name = name if len(name) <= NAME_LETTERS else name[: NAME_LETTERS - 1].rstrip() + "…"
-    return f"{name}\n{inked + lost} with ink" + (f", {lost} left out" if lost else "")
+    return f"{caption(name, NAME_LETTERS)}\n{inked + lost} with ink" + (f", {lost} left out" if lost else "")
 
 
-def _draw_cell(axes: Axes, image: npt.NDArray[np.float32], fates: npt.NDArray[np.int64], caption: str) -> None:
+def _draw_cell(axes: Axes, image: npt.NDArray[np.float32], fates: npt.NDArray[np.int64], written: str) -> None:
     rows, columns = fates.shape
     height, width = image.shape[0] // rows, image.shape[1] // columns
     palette = np.array([[to_rgb(color) for color in pair] for pair in COLORS.values()])
@@ -100,4 +101,4 @@ def _draw_cell(axes: Axes, image: npt.NDArray[np.float32], fates: npt.NDArray[np
         axes.axvline(position * width - 0.5, color="0.75", linewidth=0.25, alpha=0.6)
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set(color="0.75", linewidth=0.6)
-    axes.set_xlabel(caption, fontsize=7, color="0.25", labelpad=3, linespacing=1.2)
+    axes.set_xlabel(written, fontsize=7, color="0.25", labelpad=3, linespacing=1.2)

@@ -1,0 +1,43 @@
+"""A saved model over a whole split: scores and confusion."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from torchmetrics.classification import MulticlassConfusionMatrix
+
+from fastsketch.augment import SketchAugment
+from fastsketch.device import resolve_device
+from fastsketch.evaluation.subject import Subject
+from fastsketch.loaders import Sampling, open_loader
+from fastsketch.models.zoo import place
+from fastsketch.training.checkpoint import load_model
+from fastsketch.training.precision import resolve_precision
+from fastsketch.training.tokens import apply_tokens
+from fastsketch.training.validation import Scores, accuracy_metrics, validate
+
+
+def measure(subject: Subject, device: str) -> tuple[Scores, npt.NDArray[np.int64]]:
+    """Loss, top-1 and top-5, and the confusion matrix int64 [C, C] with true classes in rows.
+
+    Raises:
+        ConfigError: There is no such device, or the model has no such number of patches.
+        DataError: The model or the data set is damaged.
+    """
+    recipe, dataset = subject.recipe, subject.dataset
+    target = resolve_device(device)
+    model, spec = load_model(subject.run.root / subject.checkpoint)
+    apply_tokens(recipe.model, model, spec)
+    loader = open_loader(subject.folder, dataset, subject.split, Sampling(recipe.data.eval_batch_size), target)
+    metrics = accuracy_metrics(len(dataset.classes))
+    metrics.add_metrics({"confusion": MulticlassConfusionMatrix(len(dataset.classes), validate_args=False)})
+    scores = validate(
+        place(model, target),
+        SketchAugment(recipe.augment, spec.size, spec.mean, spec.std),
+        loader,
+        metrics.to(target),
+        precision=resolve_precision(recipe.training.precision, target),
+        flip=subject.flip,
+    )
+    confusion: npt.NDArray[np.int64] = metrics.compute()["confusion"].cpu().numpy()
+    return scores, confusion
