@@ -19,7 +19,7 @@ from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from time import monotonic
 
@@ -50,9 +50,6 @@ CHUNK = 32
 JOURNAL_SECONDS = 2.0
 """At least so long between two journal entries; each costs an fsync of every file."""
 
-DEFAULT_SPLIT = "0.8/0.1/0.1"
-"""For sources that do not come split."""
-
 Progress = Callable[[int, float], None]
 """Called with the number of samples done and the share of all work that is done, in [0, 1]."""
 
@@ -77,24 +74,30 @@ def convert_dataset(
         BackendMissing: The library of a format is not installed.
         FastSketchError: The disk is full, a worker died (the same command continues), or another process is at it.
     """
-    _check_destination(destination, config.overwrite)
-    destination = Path(os.path.realpath(destination))  # `.` has no name to put `.partial` after; a link stays a link
-    spec = _split_spec(source, config)
-    classes = source.class_names[: config.classes]
-    if config.classes and config.classes > len(classes):
-        raise ConfigError(f"the source has {len(classes)} classes, fewer than the {config.classes} asked for")
-    formats = _formats(config)
-    partial = destination.with_name(destination.name + ".partial")
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        # A worker that imports the caller's script to begin with, and there comes by this call again.
+        raise SystemExit(f"fastsketch: {UNGUARDED}")
+    place = Destination.of(destination)
     try:
-        with exclusive(partial):
-            metadata = _convert(source, classes, spec, partial, config, progress)
-            metadata = export(partial, metadata, formats)
-            metadata.save(partial)
-            _tidy(partial, metadata)
-            _publish(partial, destination)
+        place.check_apart(source.root)
+        spec = split_spec(source, config)
+        classes = chosen_classes(source, config)
+        formats = _formats(config)
+        fingerprint = _fingerprint(source, config, spec)
+        if complete := place.complete(fingerprint, formats):
+            return complete
+        place.check(overwrite=config.overwrite)
+        with exclusive(place.partial):
+            journal = _begin(place, fingerprint, source, config.size)
+            metadata = _convert(plan(source, classes, spec, config.seed, journal), classes, journal, place, config, progress)
+            metadata = export(place.partial, metadata, formats)
+            metadata.save(place.partial)
+            recorded = {file.name for record in metadata.splits.values() for file in record.all_files()}
+            place.tidy({*recorded, FILE_NAME, Journal.FILE_NAME})
+            place.publish(overwrite=config.overwrite)
     except OSError as error:
         raise FastSketchError(
-            f"{error.filename or partial}: {error.strerror or error}",
+            f"{error.filename or place.partial}: {error.strerror or error}",
             hint="once that is mended, the same command continues",
         ) from error
     return metadata
@@ -103,20 +106,26 @@ def convert_dataset(
 def add_formats(folder: Path, config: ConvertConfig) -> DatasetMetadata:
     """Write `config.format` beside the pack of a data set that exists, and record it.
 
+    Files of that format that are there already must be, byte for byte, what would be written: then they are ours,
+    left by an interrupted call or recorded. Recorded ones that are gone are written anew.
+
     Raises:
         ConfigError: `folder` is not a converted data set.
         BackendMissing: The format's library is not installed.
-        DataError: The pack is not, byte for byte, what was converted.
-        FastSketchError: The disk is full; the data set is what it was.
+        DataError: A file of the data set is not as it was written, or another has the name of one to be written.
+        FastSketchError: The disk is full, or another process is at it; the data set is what it was.
     """
     formats = _formats(config)
-    metadata = DatasetMetadata.load(folder)
+    DatasetMetadata.load(folder)  # or the lock would make a folder
     with exclusive(folder):
         try:
+            metadata = DatasetMetadata.load(folder)
+            atomic.sweep(folder)
             for record in metadata.splits.values():
-                for file in record.files.values():
+                others = (files for format, files in record.formats.items() if format not in formats)
+                for file in chain(record.files.values(), *others):
                     file.verify(folder)  # or damage would get a checksum of its own
-            metadata = export(folder, metadata, formats)
+            metadata = export(folder, metadata, formats, own=False)
             metadata.save(folder)
         except OSError as error:
             raise FastSketchError(
@@ -156,7 +165,7 @@ def _convert(
             return monotonic()
 
         saved_at = monotonic()
-        for items, chunk in _decoded(_plan(source, classes, spec, config.seed, journal), config):
+        for items, chunk in _decoded(plan(source, classes, spec, config.seed, journal), config):
             _append(items, chunk, writers, journal, strict=config.strict, classes=classes)
             if progress:
                 progress(journal.done, (journal.label + items[-1].share) / len(classes))
@@ -177,46 +186,6 @@ def _convert(
             splits=_finish(writers, journal, config.size),
             skipped=journal.skipped,
         )
-
-
-# ---------------------------------------------------------------------------------------------------- the plan
-
-
-@dataclass(frozen=True, slots=True)
-class _Item:
-    """One step of the plan: a sample, its label and split, and its place in its class."""
-
-    sample: Sample
-    label: int
-    split: str
-    offset: int
-    share: float  # of the class that is done after this item, in (0, 1]
-
-
-def _split_spec(source: Source, config: ConvertConfig) -> SplitSpec | None:
-    """None where the source brings its own splits."""
-    if not source.has_splits:
-        if config.split is None:
-            log.info("the source has no splits: dividing every class %s with seed %d", DEFAULT_SPLIT, config.seed)
-        return SplitSpec.parse(config.split or DEFAULT_SPLIT)
-    if config.split is not None:
-        raise ConfigError("the source already has train/val/test folders", hint="drop --split")
-    return None
-
-
-def _plan(
-    source: Source, classes: tuple[str, ...], spec: SplitSpec | None, seed: int, journal: Journal
-) -> Iterator[_Item]:
-    """All items from where the journal left off; classes already done are not even listed."""
-    first_label, first_offset = journal.label, journal.offset
-    for label in range(first_label, len(classes)):
-        samples = source.samples(label)
-        splits = spec.assign(classes[label], len(samples), seed) if spec else [sample.split for sample in samples]
-        start = first_offset if label == first_label else 0
-        for offset in range(start, len(samples)):
-            split = splits[offset]
-            if split is not None:
-                yield _Item(samples[offset], label, split, offset, (offset + 1) / len(samples))
 
 
 # ---------------------------------------------------------------------------------------------------- decoding
@@ -254,7 +223,7 @@ def _decode_chunk(samples: list[Sample], size: int, resize: str) -> _Chunk:
     return _Chunk(images, count_ink_patches(images), sums, failures)
 
 
-def _decoded(plan: Iterator[_Item], config: ConvertConfig) -> Iterator[tuple[list[_Item], _Chunk]]:
+def _decoded(plan: Iterator[Item], config: ConvertConfig) -> Iterator[tuple[list[Item], _Chunk]]:
     """Decode the plan in parallel, chunk by chunk and in order, a bounded number of chunks ahead."""
     chunks = iter(lambda: list(islice(plan, CHUNK)), [])
     workers = config.workers or available_cpus()
@@ -262,7 +231,7 @@ def _decoded(plan: Iterator[_Item], config: ConvertConfig) -> Iterator[tuple[lis
         for items in chunks:
             yield items, _decode_chunk([item.sample for item in items], config.size, config.resize)
         return
-    window: deque[tuple[list[_Item], Future[_Chunk]]] = deque()
+    window: deque[tuple[list[Item], Future[_Chunk]]] = deque()
     try:
         with process_pool(workers) as pool:
             for items in chunks:
@@ -284,7 +253,7 @@ def _decoded(plan: Iterator[_Item], config: ConvertConfig) -> Iterator[tuple[lis
 
 
 def _append(
-    items: list[_Item],
+    items: list[Item],
     chunk: _Chunk,
     writers: dict[str, PackWriter],
     journal: Journal,
@@ -293,7 +262,7 @@ def _append(
     classes: tuple[str, ...],
 ) -> None:
     """Append a chunk's images to the splits they belong to, and note it in the journal."""
-    kept: list[_Item] = []
+    kept: list[Item] = []
     for position, item in enumerate(items):
         journal.begin(item.label, classes)
         journal.pass_by(item.sample, item.offset)
@@ -329,43 +298,6 @@ def _finish(writers: dict[str, PackWriter], journal: Journal, size: int) -> dict
             files=writer.finish(),
         )
     return records
-
-
-def _check_destination(destination: Path, overwrite: bool) -> None:
-    if not destination.exists() or (destination.is_dir() and not any(destination.iterdir())):
-        return
-    if not overwrite:
-        raise ConfigError(f"{destination} exists", hint="choose another folder, or replace it with --overwrite")
-    if not (destination / dataset_json.FILE_NAME).is_file():
-        raise ConfigError(f"{destination} exists and is no data set: --overwrite will not delete it")
-
-
-def _empty(folder: Path) -> None:
-    for path in folder.iterdir():
-        path.unlink()
-
-
-def _tidy(partial: Path, metadata: DatasetMetadata) -> None:
-    """Delete what interrupted conversions left and the metadata do not record; the journal goes last, in `_publish`."""
-    recorded = {file.name for record in metadata.splits.values() for file in record.all_files()}
-    for path in partial.iterdir():
-        if path.name not in recorded | {dataset_json.FILE_NAME, Journal.FILE_NAME}:
-            path.unlink()
-
-
-def _publish(partial: Path, destination: Path) -> None:
-    """Put the finished folder in its place; an earlier data set is deleted only after that.
-
-    The journal goes along: killed between the two renamings, the same command finds everything done and goes on here.
-    """
-    earlier = destination.with_name(destination.name + ".earlier")
-    if destination.exists():
-        shutil.rmtree(earlier, ignore_errors=True)  # left by a process that was killed while it deleted it
-        os.replace(destination, earlier)
-    os.replace(partial, destination)
-    atomic.sync(destination.parent)
-    (destination / Journal.FILE_NAME).unlink()
-    shutil.rmtree(earlier, ignore_errors=True)
 
 
 def _fingerprint(source: Source, config: ConvertConfig, spec: SplitSpec | None) -> str:

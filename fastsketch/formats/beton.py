@@ -14,15 +14,18 @@ types are FFCV's own, and the file is, byte for byte, what its writer makes with
 from __future__ import annotations
 
 import importlib.util
+import math
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fastsketch import atomic
 from fastsketch.errors import BackendMissing
+from fastsketch.formats.files import FileRecord
 from fastsketch.formats.pack import PackSplit
+from fastsketch.formats.pieces import Piece, holds_pieces
 
 FIELDS = ("image", "label", "index")
 
@@ -65,59 +68,89 @@ def _missing(reason: str) -> BackendMissing:
     return BackendMissing.of("FFCV", reason, "ffcv", note + "libturbojpeg0-dev)")
 
 
-def write_beton(path: Path, split: PackSplit) -> None:
-    """Write a split as `path`, atomically.
+class Beton:
+    """The file of a split, piece by piece: it is written from this, and compared with it.
 
     Raises:
         BackendMissing: FFCV is not installed.
     """
-    types, fields = import_ffcv("types"), import_ffcv("fields")
-    count, shape = len(split), split.images.shape[1:]
-    sample = int(np.prod(shape))
-    page = max(PAGE, 1 << (sample - 1).bit_length())
-    handlers = [fields.NDArrayField(np.dtype(np.uint8), shape), fields.IntField(), fields.IntField()]
-    record = types.get_metadata_type(handlers)
-    descriptors = _descriptors(types, handlers)
-    metadata_end = types.HeaderType.itemsize + descriptors.nbytes + count * record.itemsize
-    data_start = -(-metadata_end // page) * page
-    per_page = page // sample
-    pages = -(-count // per_page)
 
-    header = np.zeros(1, types.HeaderType)
-    header["version"] = types.CURRENT_VERSION
-    header["num_fields"] = len(handlers)
-    header["page_size"] = page
-    header["num_samples"] = count
-    header["alloc_table_ptr"] = data_start + pages * page
+    def __init__(self, split: PackSplit) -> None:
+        self._types, fields = import_ffcv("types"), import_ffcv("fields")
+        self._split, self._count = split, len(split)
+        self._sample = math.prod(split.image_shape)
+        self._page = max(PAGE, 1 << (self._sample - 1).bit_length())
+        handlers = [fields.NDArrayField(np.dtype(np.uint8), split.image_shape), fields.IntField(), fields.IntField()]
+        self._record = self._types.get_metadata_type(handlers)
+        self._descriptors = _descriptors(self._types, handlers)
+        head = self._types.HeaderType.itemsize + self._descriptors.nbytes + self._count * self._record.itemsize
+        self._data_start = -(-head // self._page) * self._page
+        self._per_page = self._page // self._sample
+        pages = -(-self._count // self._per_page)
+        self.tail = self._data_start + pages * self._page
+        """Where the allocation table begins, behind the images."""
 
-    def addresses(start: int, stop: int) -> Any:
-        indices = np.arange(start, stop, dtype=np.uint64)
-        return data_start + indices // per_page * page + indices % per_page * sample
+    def pieces(self) -> Iterator[Piece]:
+        """The whole file, in order."""
+        yield from self.head()
+        for start in range(0, self._count, self._per_page):
+            images = self._split.images[start : start + self._per_page]
+            yield images.data
+            yield bytes(self._page - images.nbytes)
+            self._split.release()
+        yield from self.allocations()
 
-    blocks = [(start, min(start + BLOCK, count)) for start in range(0, count, BLOCK)]
-    with atomic.replacing(path) as temporary, temporary.open("wb") as file:
-        file.write(header.tobytes())
-        file.write(descriptors.tobytes())
-        for start, stop in blocks:
-            records = np.zeros(stop - start, record)
-            # The names that NumPy gave to the unnamed fields, in the order of FIELDS.
-            image, label, index = record.names
-            records[image] = addresses(start, stop)
-            records[label] = split.labels[start:stop]
+    def head(self) -> Iterator[Piece]:
+        """All before the images: header, fields, and a record of each sample; up to whole pages."""
+        header = np.zeros(1, self._types.HeaderType)
+        header["version"] = self._types.CURRENT_VERSION
+        header["num_fields"] = len(FIELDS)
+        header["page_size"] = self._page
+        header["num_samples"] = self._count
+        header["alloc_table_ptr"] = self.tail
+        yield header.tobytes()
+        yield self._descriptors.tobytes()
+        # The names that NumPy gave to the unnamed fields, in the order of FIELDS.
+        image, label, index = self._record.names
+        written = header.nbytes + self._descriptors.nbytes
+        for start, stop in self._blocks():
+            records = np.zeros(stop - start, self._record)
+            records[image] = self._addresses(start, stop)
+            records[label] = self._split.labels[start:stop]
             records[index] = np.arange(start, stop)
-            file.write(records.tobytes())
-        file.write(bytes(data_start - metadata_end))
-        for start in range(0, count, per_page):
-            images = split.images[start : start + per_page]
-            file.write(images.data)
-            file.write(bytes(page - images.nbytes))
-            split.release()
-        for start, stop in blocks:
-            allocations = np.zeros(stop - start, types.ALLOC_TABLE_TYPE)
+            written += records.nbytes
+            yield records.tobytes()
+        yield bytes(self._data_start - written)
+
+    def allocations(self) -> Iterator[Piece]:
+        """The table of where each sample's image lies."""
+        for start, stop in self._blocks():
+            allocations = np.zeros(stop - start, self._types.ALLOC_TABLE_TYPE)
             allocations["sample_id"] = np.arange(start, stop)
-            allocations["ptr"] = addresses(start, stop)
-            allocations["size"] = sample
-            file.write(allocations.tobytes())
+            allocations["ptr"] = self._addresses(start, stop)
+            allocations["size"] = self._sample
+            yield allocations.tobytes()
+
+    def _addresses(self, start: int, stop: int) -> Any:
+        indices = np.arange(start, stop, dtype=np.uint64)
+        return self._data_start + indices // self._per_page * self._page + indices % self._per_page * self._sample
+
+    def _blocks(self) -> Iterator[tuple[int, int]]:
+        return ((start, min(start + BLOCK, self._count)) for start in range(0, self._count, BLOCK))
+
+
+def checked_beton(folder: Path, file: FileRecord, split: PackSplit) -> Path:
+    """The recorded file of a split, once all but its pixels is known to be what is written for it: FFCV believes it.
+
+    Raises:
+        BackendMissing: FFCV is not installed.
+        DataError: It is not, or the file is missing or of another length.
+    """
+    path, beton = file.locate(folder), Beton(split)
+    heads = holds_pieces(path, beton.head(), ends=False)
+    if not heads or not holds_pieces(path, beton.allocations(), start=beton.tail):
+        raise file.changed(folder)
+    return path
 
 
 def _descriptors(types: Any, handlers: list[Any]) -> Any:

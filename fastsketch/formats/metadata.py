@@ -1,4 +1,8 @@
-"""`dataset.json`: what a converted data set holds, and how it came to be."""
+"""`dataset.json`: what a converted data set holds, and how it came to be.
+
+Every byte of it counts: the file is read only if it is what we would write for what it says, and its `checksum`, a
+SHA-256 over everything else in it, holds names, counts and order together. Who edits it by hand is told so.
+"""
 
 from __future__ import annotations
 
@@ -7,61 +11,32 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fastsketch import atomic
 from fastsketch.errors import ConfigError, DataError
+from fastsketch.formats.files import FileRecord
+from fastsketch.formats.names import FORMATS, format_names, pack_names
+from fastsketch.sources.sample import SPLITS
 
 FILE_NAME = "dataset.json"
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Raised whenever an older fastsketch could not read what a newer one writes."""
+
+LARGEST = 1 << 26
+"""Bytes of a `dataset.json`: room for half a million samples that were skipped, and for all in memory at once."""
+
+SEAL = b',\n  "checksum":'
+"""With this the last entry begins, the checksum of all others."""
+
+Name = Annotated[str, Field(min_length=1, max_length=4096)]
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class FileRecord(_Model):
-    """One data file: its name inside the data set, its length in bytes and its SHA-256."""
-
-    name: str
-    bytes: Annotated[int, Field(ge=0)]
-    sha256: str
-
-    @classmethod
-    def of(cls, path: Path) -> FileRecord:
-        """Read the file once and record it."""
-        digest = hashlib.sha256()
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-        return cls(name=path.name, bytes=path.stat().st_size, sha256=digest.hexdigest())
-
-    def locate(self, folder: Path) -> Path:
-        """The file's path, if it is there in its full length; its contents are `verify`'s business.
-
-        Raises:
-            DataError: It is missing, truncated or too long.
-        """
-        path = folder / self.name
-        actual = path.stat().st_size if path.is_file() else None
-        if actual != self.bytes:
-            state = "is missing" if actual is None else f"has {actual:,} bytes instead of {self.bytes:,}"
-            raise DataError(f"{path} {state}", hint="convert the data set again")
-        return path
-
-    def verify(self, folder: Path) -> None:
-        """Read the whole file and compare its checksum.
-
-        Raises:
-            DataError: It is not, byte for byte, the file that was recorded.
-        """
-        path = self.locate(folder)
-        if FileRecord.of(path) != self:
-            raise DataError(f"{path} is not as it was written: its checksum differs", hint="convert the data set again")
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class SplitRecord(_Model):
@@ -76,11 +51,17 @@ class SplitRecord(_Model):
         formats: The same samples in other formats, `ffcv` or `dali`, each with its files.
     """
 
-    samples: int
-    pixel_mean: float
-    pixel_std: float
+    samples: Annotated[int, Field(ge=1, lt=1 << 40)]
+    pixel_mean: Annotated[float, Field(ge=0, le=1)]
+    pixel_std: Annotated[float, Field(ge=0, le=1)]
     files: dict[str, FileRecord]
     formats: dict[str, list[FileRecord]] = {}
+
+    @model_validator(mode="after")
+    def _known_formats(self) -> SplitRecord:
+        if list(self.formats) != [format for format in FORMATS if format in self.formats]:
+            raise ValueError(f"formats are {' and '.join(FORMATS)}, in this order")
+        return self
 
     def all_files(self) -> list[FileRecord]:
         """The files of all formats."""
@@ -124,15 +105,48 @@ class DatasetMetadata(_Model):
     format_version: int = FORMAT_VERSION
     fastsketch: str
     source: SourceRecord
-    size: int
+    size: Annotated[int, Field(ge=8, le=4096)]
     resize: str
-    classes: list[str]
+    classes: Annotated[list[Name], Field(min_length=1)]
     splits: dict[str, SplitRecord]
     skipped: list[Skipped]
 
+    @model_validator(mode="after")
+    def _consistent(self) -> DatasetMetadata:
+        if len(set(self.classes)) < len(self.classes):
+            raise ValueError("two classes have the same name")
+        if not self.splits or list(self.splits) != [split for split in SPLITS if split in self.splits]:
+            raise ValueError(f"splits are some of {', '.join(SPLITS)}, in this order")
+        for split, record in self.splits.items():
+            if {column: file.name for column, file in record.files.items()} != pack_names(split):
+                raise ValueError(f"the files of '{split}' are not those of a pack")
+            pixels = self.size**2
+            for column, width in {"images": pixels, "labels": 8, "ink": 2}.items():
+                if record.files[column].bytes != width * record.samples:
+                    raise ValueError(f"{record.files[column].name} is not of {record.samples:,} samples")
+            for format, files in record.formats.items():
+                if not files or [file.name for file in files] != format_names(split, format, len(files)):
+                    raise ValueError(f"the {format} files of '{split}' are not those that are written for it")
+        return self
+
     def save(self, folder: Path) -> None:
-        """Write `folder/dataset.json`, atomically."""
-        atomic.write_json(folder / FILE_NAME, self.model_dump(mode="json"))
+        """Write `folder/dataset.json`, atomically.
+
+        Raises:
+            DataError: It lists too many skipped samples ever to be read again.
+        """
+        text = self._text()
+        if len(text.encode()) > LARGEST:
+            raise DataError(
+                f"{len(self.skipped):,} samples could not be read, too many to list them in {folder / FILE_NAME}",
+                hint=f"look at the first: {self.skipped[0].id} ({self.skipped[0].reason})" if self.skipped else None,
+            )
+        atomic.write_text(folder / FILE_NAME, text)
+
+    def _text(self) -> str:
+        """The file: readable, with non-ASCII class names as they are, its checksum last."""
+        content = self.model_dump(mode="json")
+        return _json({**content, "checksum": _sha256(content)})
 
     @classmethod
     def load(cls, folder: Path) -> DatasetMetadata:
@@ -140,7 +154,7 @@ class DatasetMetadata(_Model):
 
         Raises:
             ConfigError: `folder` is not a converted data set.
-            DataError: The file is damaged, or written by a newer fastsketch.
+            DataError: A byte of the file is not as it was written, or another fastsketch wrote it.
         """
         path = folder / FILE_NAME
         if not folder.exists():
@@ -150,22 +164,26 @@ class DatasetMetadata(_Model):
                 f"{folder} is not a converted data set (it has no {FILE_NAME})",
                 hint=f"convert the raw images first: fastsketch convert {folder} DATASET",
             )
+        with path.open("rb") as file:
+            content = file.read(LARGEST + 1)
+        if len(content) > LARGEST:
+            raise _damaged(path, f"it is larger than {LARGEST / 1e6:,.0f} MB")
         try:
-            record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            version = record["format_version"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{path} is damaged ({error})", hint="convert the data set again") from error
-        if version != FORMAT_VERSION:
-            raise DataError(
-                f"{path} has format version {version}, this fastsketch reads version {FORMAT_VERSION}",
-                hint="convert the data set again, or install the fastsketch that wrote it",
-            )
-        try:
-            return cls.model_validate(record)
+            version = _Version.model_validate_json(content, strict=True).format_version
+            if version != FORMAT_VERSION:
+                raise DataError(
+                    f"{path} has format version {version}, this fastsketch reads version {FORMAT_VERSION}",
+                    hint="convert the data set again, or install the fastsketch that wrote it",
+                )
+            described, sealed, _ = content.rpartition(SEAL)
+            metadata = cls.model_validate_json(described + b"\n}" if sealed else content, strict=True)
         except ValidationError as error:
-            first = error.errors()[0]
+            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
             where = ".".join(map(str, first["loc"]))
-            raise DataError(f"{path} is damaged ({where}: {first['msg']})", hint="convert it again") from error
+            raise _damaged(path, f"{where}: {first['msg']}".removeprefix(": ")) from error
+        if metadata._text().encode() != content:
+            raise _damaged(path, "its checksum differs")
+        return metadata
 
     def split(self, name: str) -> SplitRecord:
         """The record of a split, or of several that are joined: `train+val`.
@@ -180,15 +198,35 @@ class DatasetMetadata(_Model):
         return self.splits[name] if len(parts) == 1 else SplitRecord.joined([self.splits[part] for part in parts])
 
     def checksum(self) -> str:
-        """SHA-256 of the samples of all splits: over the checksums of their packs, in whatever other formats they are.
+        """SHA-256 of the samples of all splits, in whatever other formats they are: pixels, labels, names and size.
 
-        `convert` is reproducible, so that the same images, labels and order have the same one on every machine.
+        `convert` is reproducible, so that the same images, classes and order have the same one on every machine.
         """
-        digest = hashlib.sha256()
-        for split, record in sorted(self.splits.items()):
-            for column, file in sorted(record.files.items()):
-                digest.update(f"{split} {column} {file.sha256}\n".encode())
-        return digest.hexdigest()
+        splits = {
+            split: {column: file.sha256 for column, file in sorted(record.files.items())}
+            for split, record in sorted(self.splits.items())
+        }
+        return _sha256({"size": self.size, "classes": self.classes, "splits": splits})
+
+
+class _Version(BaseModel):
+    """What every version of the file says, whatever else it holds."""
+
+    format_version: int
+
+
+def _sha256(value: object) -> str:
+    return hashlib.sha256(_json(value).encode()).hexdigest()
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def _damaged(path: Path, what: str) -> DataError:
+    """One line, whatever a damaged file put into `what`."""
+    line = "".join(letter if letter.isprintable() else "?" for letter in what)
+    return DataError(f"{path} is damaged ({line[:200]})", hint="convert the data set again")
 
 
 def split_parts(name: str) -> list[str]:

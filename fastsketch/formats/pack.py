@@ -20,16 +20,17 @@ import mmap
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
+from xxhash import xxh3_128, xxh3_128_hexdigest
 
 from fastsketch import atomic
 from fastsketch.errors import DataError
-from fastsketch.formats.metadata import FILE_NAME, DatasetMetadata, FileRecord, split_parts
-
-COLUMNS = {"images": "images.u8", "labels": "labels.i64", "ink": "ink.u16", "ids": "ids.jsonl"}
+from fastsketch.formats.files import BLOCK, FileRecord, blocks
+from fastsketch.formats.metadata import DatasetMetadata, split_parts
+from fastsketch.formats.names import pack_names
 
 PATCH = 16
 """Side in pixels of the patches whose ink is counted: that of ViT-S/16 and ViT-B/16."""
@@ -56,7 +57,7 @@ class PackWriter:
     """Appends samples to one split's four files."""
 
     def __init__(self, folder: Path, split: str) -> None:
-        self._paths = {column: folder / f"{split}.{suffix}" for column, suffix in COLUMNS.items()}
+        self._paths = {column: folder / name for column, name in pack_names(split).items()}
         self._files: dict[str, BinaryIO] = {}
         for column, path in self._paths.items():
             path.touch()
@@ -117,42 +118,66 @@ class PackWriter:
 
 
 class PackSplit:
-    """One split of a pack, memory-mapped: opening costs nothing, reading touches only what is asked for.
+    """One split of a pack, memory-mapped: reading touches only what is asked for.
+
+    Opening reads the small columns and compares them with their checksums: some 50 bytes a sample, milliseconds for
+    20,000. The pixels are compared by whoever reads them all: `read`, or a `Verifier`.
 
     Attributes:
         images: uint8 [N, 1, S, S], read-only.
         labels: int64 [N].
         ink: uint16 [N], patches with ink.
+        images_name: The file of the images.
 
     Raises:
         ConfigError: The data set has no such split.
-        DataError: A file is missing, its length is not the recorded one or not that of so many samples, or a label is
-            no class.
+        DataError: A file is missing or of another length, a small column is not as it was written, or it cannot be
+            that of these samples: a label is no class, an ink count is more than there are patches, an id is missing.
     """
 
     def __init__(self, folder: Path, metadata: DatasetMetadata, split: str) -> None:
         record = metadata.split(split)
         count, size = record.samples, metadata.size
-        lengths = {"images": count * size * size, "labels": count * 8, "ink": count * 2}
-        if not record.files.keys() >= COLUMNS.keys() or any(record.files[c].bytes != lengths[c] for c in lengths):
-            raise DataError(
-                f"{folder / FILE_NAME} is damaged: the files of '{split}' do not hold {count:,} samples",
-                hint="convert the data set again",
-            )
+        self._folder, self._files = folder, record.files
         paths = {column: file.locate(folder) for column, file in record.files.items()}
-        self._ids = paths["ids"]
         self.images: npt.NDArray[np.uint8] = np.memmap(paths["images"], np.uint8, "r", shape=(count, 1, size, size))
-        self.labels: npt.NDArray[np.int64] = np.fromfile(paths["labels"], "<i8")
-        self.ink: npt.NDArray[np.uint16] = np.fromfile(paths["ink"], "<u2")
-        classes = len(metadata.classes)
-        if len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < classes:
-            raise DataError(
-                f"{paths['labels']} has labels outside 0 … {classes - 1}, the {classes} classes of the data set",
-                hint="convert the data set again",
-            )
+        self.labels: npt.NDArray[np.int64] = self._column("labels", "<i8")
+        self.ink: npt.NDArray[np.uint16] = self._column("ink", "<u2")
+        self.images_name = record.files["images"].name
+        for column, values, most in (
+            ("labels", self.labels, len(metadata.classes) - 1),
+            ("ink", self.ink, min((-(-size // PATCH)) ** 2, np.iinfo(np.uint16).max)),
+        ):
+            if len(values) != count or not 0 <= values.min() <= values.max() <= most:
+                raise self._files[column].damage(folder, f"does not hold {count:,} values from 0 to {most:,}")
+        self._check_ids(count)
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def parts(self) -> Sequence[PackSplit]:
+        """Itself, as `JoinedSplit` has several."""
+        return (self,)
+
+    def _column(self, column: str, dtype: str) -> npt.NDArray[Any]:
+        """Read one of the small columns, compared with its checksum."""
+        file = self._files[column]
+        values = np.fromfile(file.locate(self._folder), dtype)
+        if xxh3_128_hexdigest(values.data) != file.xxh3:
+            raise file.changed(self._folder)
+        return values
+
+    def _check_ids(self, count: int) -> None:
+        """Compare the ids, which are not kept, with their checksum; there is a line for each sample."""
+        file, digest, lines = self._files["ids"], xxh3_128(), 0
+        for block in blocks(file.locate(self._folder)):
+            digest.update(block)
+            lines += int(np.count_nonzero(np.frombuffer(block, np.uint8) == ord("\n")))
+        if digest.hexdigest() != file.xxh3:
+            raise file.changed(self._folder)
+        if lines != count:
+            raise file.damage(self._folder, f"has {lines:,} ids of {count:,} samples")
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -168,15 +193,42 @@ class PackSplit:
         np.take(self.images, indices, axis=0, out=images, mode="clip")
         np.take(self.labels, indices, out=labels, mode="clip")
 
+    def read(self, images: npt.NDArray[np.uint8], *, verify: bool = True) -> None:
+        """Read the whole split in order into `images` [N, 1, S, S]: what lies there then is what was verified.
+
+        Raises:
+            DataError: The file's checksum differs.
+        """
+        file, digest = self._files["images"], xxh3_128()
+        rest = images.reshape(-1).data
+        with file.locate(self._folder).open("rb", buffering=0) as stream:
+            while count := stream.readinto(rest[:BLOCK]):
+                if verify:
+                    digest.update(rest[:count])  # still in the processor's cache
+                rest = rest[count:]
+        if len(rest) or (verify and digest.hexdigest() != file.xxh3):
+            raise file.changed(self._folder)
+
     def release(self) -> None:
         """Forget the pages read so far: they stay in the system's cache, but count as this process's no longer."""
         if hasattr(mmap, "MADV_DONTNEED") and isinstance(self.images.base, mmap.mmap):
             self.images.base.madvise(mmap.MADV_DONTNEED)
 
     def ids(self) -> list[str]:
-        """The samples' ids in their source, in order."""
-        with self._ids.open(encoding="utf-8") as lines:
-            return [json.loads(line) for line in lines]
+        """The samples' ids in their source, in order.
+
+        Raises:
+            DataError: They are no ids any more.
+        """
+        file = self._files["ids"]
+        try:
+            with file.locate(self._folder).open(encoding="utf-8", newline="\n") as lines:
+                ids = [json.loads(line) for line in lines]
+        except (ValueError, RecursionError) as error:
+            raise file.changed(self._folder) from error
+        if len(ids) != len(self) or not all(isinstance(each, str) for each in ids):
+            raise file.damage(self._folder, f"does not hold the ids of {len(self):,} samples")
+        return ids
 
 
 class JoinedSplit:
@@ -187,7 +239,8 @@ class JoinedSplit:
     """
 
     def __init__(self, parts: Sequence[PackSplit]) -> None:
-        self._parts = parts
+        self.parts = parts
+        self.labels = np.concatenate([part.labels for part in parts])
         self._ends = np.cumsum([len(part) for part in parts])
         self.image_shape = parts[0].image_shape
 
@@ -199,7 +252,7 @@ class JoinedSplit:
     ) -> None:
         """As `PackSplit.take`; each image is copied twice, because NumPy gathers into whole arrays only."""
         owners = np.searchsorted(self._ends, indices, side="right")
-        for number, (part, end) in enumerate(zip(self._parts, self._ends, strict=True)):
+        for number, (part, end) in enumerate(zip(self.parts, self._ends, strict=True)):
             rows = np.flatnonzero(owners == number)
             within = indices[rows] - (end - len(part))
             images[rows], labels[rows] = part.images[within], part.labels[within]

@@ -14,13 +14,16 @@ from __future__ import annotations
 import io
 import math
 import tarfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from fastsketch import atomic
+from fastsketch.formats.files import FileRecord
+from fastsketch.formats.names import format_names
 from fastsketch.formats.pack import PackSplit
+from fastsketch.formats.pieces import Piece, holds_pieces
 
 IMAGE, TARGET = "image.u8", "target.i64"
 
@@ -34,22 +37,34 @@ _BLANKS = 20 * 512
 """Tar files end in two empty blocks and are a multiple of so many bytes long."""
 
 
-def write_tars(folder: Path, name: str, split: PackSplit, shard_bytes: int = SHARD_BYTES) -> list[Path]:
-    """Write a split as `folder/<name>-00000.tar` and `.idx`, and so on; return all paths in this order.
-
-    Each file appears whole or not at all; those that are there already are taken for what an interrupted call left.
-    """
+def tar_files(
+    folder: Path, name: str, split: PackSplit, shard_bytes: int = SHARD_BYTES
+) -> Iterator[tuple[Path, Iterator[Piece]]]:
+    """The files of a split, `folder/<name>-00000.tar` and `.idx` and so on, each with its content piece by piece."""
     template = _Template(split.images.shape[-1])
     per_shard = max(1, (shard_bytes - _BLANKS) // template.stride)
     order = spread(len(split))
-    paths = []
     for number, start in enumerate(range(0, len(split), per_shard)):
-        tar, index = (folder / f"{name}-{number:05d}{suffix}" for suffix in (".tar", ".idx"))
-        paths += [tar, index]
-        if not index.exists():
-            _write_tar(tar, split, order[start : start + per_shard], start, template)
-            _write_index(index, len(order[start : start + per_shard]), start, template)
-    return paths
+        shard = order[start : start + per_shard]
+        tar, index = (folder / file for file in format_names(name, "dali", 2 * number + 2)[-2:])
+        yield tar, _tar(split, shard, start, template)
+        yield index, _index(len(shard), start, template)
+
+
+def checked_tars(folder: Path, name: str, files: Sequence[FileRecord], split: PackSplit) -> list[Path]:
+    """The recorded tars of a split, once their indices are known to be what is written for it: DALI believes them.
+
+    Raises:
+        DataError: An index is not, or a file is missing or of another length.
+    """
+    paths = [file.locate(folder) for file in files]
+    expected = list(tar_files(folder, name, split))
+    if paths != [path for path, _ in expected]:
+        raise files[-1].damage(folder, f"is not the last of the {len(expected)} files that are written for '{name}'")
+    for file, (path, pieces) in zip(files[1::2], expected[1::2], strict=True):
+        if not holds_pieces(path, pieces):
+            raise file.changed(folder)
+    return paths[::2]
 
 
 def spread(count: int) -> npt.NDArray[np.int64]:
@@ -107,24 +122,28 @@ def _digits(numbers: npt.NDArray[np.int64], base: int, width: int) -> npt.NDArra
     return (numbers[:, None] // powers % base + ord("0")).astype(np.uint8)
 
 
-def _write_tar(path: Path, split: PackSplit, order: npt.NDArray[np.int64], first_key: int, template: _Template) -> None:
-    with atomic.replacing(path) as temporary, temporary.open("wb") as file:
-        for start in range(0, len(order), BLOCK):
-            indices = order[start : start + BLOCK]
-            keys = first_key + start + np.arange(len(indices))
-            targets = np.stack([split.labels[indices], indices], axis=1)
-            file.write(template.fill(keys, split.images[indices], targets).data)
-            split.release()
-        file.write(bytes(1024))
-        file.write(bytes(-file.tell() % _BLANKS))
+def _tar(split: PackSplit, order: npt.NDArray[np.int64], first_key: int, template: _Template) -> Iterator[Piece]:
+    written = 0
+    for start in range(0, len(order), BLOCK):
+        indices = order[start : start + BLOCK]
+        keys = first_key + start + np.arange(len(indices))
+        targets = np.stack([split.labels[indices], indices], axis=1)
+        samples = template.fill(keys, split.images[indices], targets)
+        written += samples.nbytes
+        yield samples.data
+        split.release()
+    yield bytes(1024)
+    yield bytes(-(written + 1024) % _BLANKS)
 
 
-def _write_index(path: Path, samples: int, first_key: int, template: _Template) -> None:
+def _index(samples: int, first_key: int, template: _Template) -> Iterator[Piece]:
     """What DALI's `wds2idx` would write: each member's extension, offset, length and name, a line a sample."""
     image_bytes = template.image.stop - template.image.start
-    with atomic.replacing(path) as temporary, temporary.open("w", encoding="ascii") as file:
-        file.write(f"v1.2 {samples}\n")
-        for row in range(samples):
+    yield f"v1.2 {samples}\n".encode("ascii")
+    for start in range(0, samples, BLOCK):
+        lines = []
+        for row in range(start, min(start + BLOCK, samples)):
             key, offset = f"{first_key + row:012d}", row * template.stride
             image, target = offset + template.image.start, offset + template.target.start
-            file.write(f"{IMAGE} {image} {image_bytes} {key}.{IMAGE} {TARGET} {target} 16 {key}.{TARGET}\n")
+            lines.append(f"{IMAGE} {image} {image_bytes} {key}.{IMAGE} {TARGET} {target} 16 {key}.{TARGET}\n")
+        yield "".join(lines).encode("ascii")

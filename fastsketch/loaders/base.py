@@ -36,6 +36,11 @@ class Loader(Protocol):
         """Samples that one epoch yields, on this process's rank."""
         ...
 
+    @property
+    def verified(self) -> frozenset[str]:
+        """Names of the large files that were compared with their checksums, whole, on opening."""
+        ...
+
     def __len__(self) -> int:
         """Batches an epoch."""
         ...

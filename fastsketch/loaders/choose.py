@@ -10,9 +10,10 @@ from pathlib import Path
 import torch
 
 from fastsketch.errors import BackendMissing, ConfigError
-from fastsketch.formats.beton import import_ffcv
+from fastsketch.formats.beton import checked_beton, import_ffcv
 from fastsketch.formats.metadata import DatasetMetadata, split_parts
 from fastsketch.formats.pack import open_split
+from fastsketch.formats.tar import checked_tars
 from fastsketch.loaders.base import Loader, Sampling
 from fastsketch.loaders.dali import DALILoader, import_dali
 from fastsketch.loaders.ffcv import FFCVLoader
@@ -32,7 +33,14 @@ _IMPORTS: dict[str, Callable[[], object]] = {
 
 
 def open_loader(
-    folder: Path, dataset: DatasetMetadata, split: str, sampling: Sampling, device: torch.device, *, name: str = "auto"
+    folder: Path,
+    dataset: DatasetMetadata,
+    split: str,
+    sampling: Sampling,
+    device: torch.device,
+    *,
+    name: str = "auto",
+    verify: bool = True,
 ) -> Loader:
     """Open a split of a data set, or several as one: `train+val` has train's samples first, then val's.
 
@@ -43,22 +51,30 @@ def open_loader(
         sampling: Order and batches.
         device: Where batches go.
         name: `resident`, `ffcv`, `dali`, `pack`, or `auto`, which says in the log what it chose and why.
+        verify: Compare the pixels with their checksums where they are read whole, which is `resident`; the others read
+            them as they go, and a `Verifier` beside them. Whatever a batch is found by is compared in any case.
 
     Raises:
         ConfigError: The data set has no such split, or no files for that loader, or it cannot join splits.
         BackendMissing: The loader's library is not installed.
-        DataError: A file is missing or truncated.
+        DataError: A file is missing, truncated or not as it was written.
     """
     if name != "auto":
-        return _open(folder, dataset, split, sampling, device, name)
+        return _open(folder, dataset, split, sampling, device, name, verify)
     name, reason = _choose(dataset, split, device)
-    loader = _open(folder, dataset, split, sampling, device, name)
+    loader = _open(folder, dataset, split, sampling, device, name, verify)
     log.info("%s: the %s loader, because %s", split, name, reason)
     return loader
 
 
 def _open(
-    folder: Path, dataset: DatasetMetadata, split: str, sampling: Sampling, device: torch.device, name: str
+    folder: Path,
+    dataset: DatasetMetadata,
+    split: str,
+    sampling: Sampling,
+    device: torch.device,
+    name: str,
+    verify: bool,
 ) -> Loader:
     record = dataset.split(split)
     if name in ("ffcv", "dali") and len(split_parts(split)) > 1:
@@ -70,15 +86,17 @@ def _open(
         raise ConfigError(
             f"{folder} has no files for the {name} loader", hint=f"fastsketch convert {folder} --format {name}"
         )
-    if name == "ffcv":
-        [beton] = record.formats["ffcv"]
-        return FFCVLoader(beton.locate(folder), record.samples, sampling, device)
-    if name == "dali":
-        paths = [file.locate(folder) for file in record.formats["dali"]]
-        tars = [path for path in paths if path.suffix == ".tar"]
-        return DALILoader(tars, record.samples, dataset.size, sampling, device)
     pack = open_split(folder, dataset, split)
-    return (PackLoader if name == "pack" else ResidentLoader)(pack, sampling, device)
+    if name == "ffcv":
+        [beton], [part] = record.formats["ffcv"], pack.parts
+        return FFCVLoader(checked_beton(folder, beton, part), len(part), sampling, device)
+    if name == "dali":
+        [part] = pack.parts
+        tars = checked_tars(folder, split, record.formats["dali"], part)
+        return DALILoader(tars, pack.labels, dataset.size, sampling, device)
+    if name == "pack":
+        return PackLoader(pack, sampling, device)
+    return ResidentLoader(pack, sampling, device, verify=verify)
 
 
 def _choose(dataset: DatasetMetadata, split: str, device: torch.device) -> tuple[str, str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
@@ -46,8 +47,8 @@ class DALILoader:
     in the middle those before are run through: the order stays a function of the seed and the epoch's number.
 
     Args:
-        tars: The shards, each with its index file beside it.
-        total: Samples in all of them.
+        tars: The shards, each with its index file beside it, which is right (`checked_tars`): DALI believes it.
+        labels: int64 [N], the labels of all samples, verified: those in the tars are not looked at.
         size: Side of the images in pixels.
         sampling: Order and batches.
         device: Where batches go.
@@ -56,10 +57,20 @@ class DALILoader:
         BackendMissing: DALI is not installed.
     """
 
-    def __init__(self, tars: Sequence[Path], total: int, size: int, sampling: Sampling, device: torch.device) -> None:
+    verified: frozenset[str] = frozenset()
+
+    def __init__(
+        self,
+        tars: Sequence[Path],
+        labels: npt.NDArray[np.int64],
+        size: int,
+        sampling: Sampling,
+        device: torch.device,
+    ) -> None:
         import_dali("fn")
         self._tars = tars
-        self._total = total
+        self._labels = torch.from_numpy(labels).to(device)
+        self._total = total = len(labels)
         self._size = size
         self._sampling = sampling
         self._device = device
@@ -114,8 +125,9 @@ class DALILoader:
         images, targets = (over(output.as_tensor())[:count] for output in outputs)
         if images.device != self._device:
             images, targets = images.to(self._device), targets.to(self._device)
-        labels, indices = targets.T.contiguous()  # a compiled step is made for these strides
-        return Batch(images, labels, indices)
+        # Whatever the bytes say, it is a place in the split: an index beyond it would bring a GPU down.
+        indices = targets[:, 1].clamp(0, self._total - 1)
+        return Batch(images, self._labels.index_select(0, indices), indices)
 
     def _build(self, first_epoch: int) -> Any:
         """A pipeline that begins with `first_epoch`."""

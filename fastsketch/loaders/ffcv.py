@@ -24,7 +24,7 @@ class FFCVLoader:
     They lie in buffers that FFCV fills again: see `Batch`.
 
     Args:
-        path: The `.beton`.
+        path: The `.beton`, whose tables are those of these samples (`checked_beton`): FFCV believes them.
         total: Samples in it.
         sampling: Order and batches.
         device: Where batches go.
@@ -32,6 +32,8 @@ class FFCVLoader:
     Raises:
         BackendMissing: FFCV is not installed.
     """
+
+    verified: frozenset[str] = frozenset()
 
     def __init__(self, path: Path, total: int, sampling: Sampling, device: torch.device) -> None:
         loader, basics, ndarray, ops = (

@@ -38,6 +38,8 @@ class PackLoader:
         device: Where batches go.
     """
 
+    verified: frozenset[str] = frozenset()
+
     def __init__(self, split: PackSplit | JoinedSplit, sampling: Sampling, device: torch.device) -> None:
         self._split = split
         self._sampling = sampling

@@ -9,9 +9,6 @@ import torch
 from fastsketch.formats.pack import JoinedSplit, PackSplit
 from fastsketch.loaders.base import Batch, Sampling
 
-BLOCK = 1024
-"""Samples that are read at a time: those of joined splits are copied twice, and the copies need memory."""
-
 
 class ResidentLoader:
     """Batches of a split that lives on the device; no Python work a sample and no copy from the host.
@@ -20,15 +17,21 @@ class ResidentLoader:
         split: The split, or several joined, read once and in order.
         sampling: Order and batches.
         device: Where the split goes.
+        verify: Compare the pixels with their checksums on the way.
+
+    Raises:
+        DataError: A checksum differs.
     """
 
-    def __init__(self, split: PackSplit | JoinedSplit, sampling: Sampling, device: torch.device) -> None:
+    def __init__(
+        self, split: PackSplit | JoinedSplit, sampling: Sampling, device: torch.device, *, verify: bool = True
+    ) -> None:
         total = len(split)
         images = torch.empty((total, *split.image_shape), dtype=torch.uint8)
-        labels = torch.empty(total, dtype=torch.int64)
-        for block in zip(*(torch.split(rows, BLOCK) for rows in (torch.arange(total), images, labels)), strict=True):
-            split.take(*(rows.numpy() for rows in block))
-        self._images, self._labels = images.to(device), labels.to(device)
+        for part, rows in zip(split.parts, torch.split(images, [len(part) for part in split.parts]), strict=True):
+            part.read(rows.numpy(), verify=verify)
+        self.verified = frozenset(part.images_name for part in split.parts if verify)
+        self._images, self._labels = images.to(device), torch.from_numpy(split.labels).to(device)
         self._sampling = sampling
         self.samples = sampling.samples(total)
 

@@ -9,8 +9,9 @@ import pytest
 from packs import write_pack
 
 from fastsketch.errors import BackendMissing
-from fastsketch.formats.beton import write_beton
+from fastsketch.formats.beton import Beton
 from fastsketch.formats.pack import PackSplit
+from fastsketch.formats.pieces import write_pieces
 
 FFCV_WRITES = """
 import sys
@@ -40,7 +41,7 @@ DatasetWriter(sys.argv[2], fields, num_workers=1).from_indexed_dataset(Samples()
 def test_it_is_what_ffcvs_own_writer_writes(tmp_path: Path, count: int, size: int) -> None:
     pytest.importorskip("ffcv")
     metadata = write_pack(tmp_path / "data", {"train": count}, size)
-    write_beton(tmp_path / "ours.beton", PackSplit(tmp_path / "data", metadata, "train"))
+    write_pieces(tmp_path / "ours.beton", Beton(PackSplit(tmp_path / "data", metadata, "train")).pieces())
     theirs = tmp_path / "theirs.beton"
     command = [sys.executable, "-c", FFCV_WRITES, str(tmp_path / "data"), str(theirs)]
     subprocess.run(command, check=True, capture_output=True, timeout=120)
@@ -51,7 +52,7 @@ def test_an_image_larger_than_a_page_gets_a_larger_page(tmp_path: Path) -> None:
     reader = pytest.importorskip("ffcv.reader")
     metadata = write_pack(tmp_path / "data", {"train": 2}, 3000)
     split = PackSplit(tmp_path / "data", metadata, "train")
-    write_beton(tmp_path / "large.beton", split)
+    write_pieces(tmp_path / "large.beton", Beton(split).pieces())
     header = reader.Reader(str(tmp_path / "large.beton"))
     assert header.page_size == 1 << 24
     content = np.memmap(tmp_path / "large.beton", np.uint8, "r")
@@ -76,6 +77,6 @@ def test_without_ffcv_the_error_names_the_extra(tmp_path: Path, monkeypatch: pyt
     for module in ("ffcv", "ffcv.types", "ffcv.fields"):
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(BackendMissing) as caught:
-        write_beton(tmp_path / "no.beton", PackSplit(tmp_path / "data", metadata, "train"))
+        Beton(PackSplit(tmp_path / "data", metadata, "train"))
     assert "'.[ffcv]'" in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["data"]

@@ -59,7 +59,7 @@ def test_a_disk_that_is_full_leaves_the_data_set_as_it_was(tmp_path: Path, monke
     def no_space(*_: object) -> None:
         raise OSError(28, "No space left on device", "train-00000.tar")
 
-    monkeypatch.setattr(exporting, "write_tars", no_space)
+    monkeypatch.setattr(exporting, "write_pieces", no_space)
     with pytest.raises(FastSketchError, match="No space left on device"):
         add_formats(tmp_path / "data", ConvertConfig(format="dali"))
     assert contents(tmp_path / "data") == before

@@ -1,0 +1,66 @@
+"""A data set's files, read once in the background and compared with their checksums while training goes on."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+
+from xxhash import xxh3_128
+
+from fastsketch.errors import DataError
+from fastsketch.formats.files import blocks
+from fastsketch.formats.metadata import SplitRecord
+
+
+class Verifier:
+    """Reads files in a thread of its own, as long as the context lasts.
+
+    A block is read and hashed without Python's lock: the training loop waits for neither.
+
+    Args:
+        folder: The data set.
+        splits: Those whose files, in all formats, are read.
+        verified: Names of files that have been verified already.
+
+    Attributes:
+        damage: What was found, None if nothing (yet).
+    """
+
+    def __init__(self, folder: Path, splits: Iterable[SplitRecord], verified: frozenset[str] = frozenset()) -> None:
+        self._folder = folder
+        self._files = [file for split in splits for file in split.all_files() if file.name not in verified]
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="verifier", daemon=True)
+        self.damage: DataError | None = None
+
+    def finished(self, timeout: float | None = None) -> bool:
+        """Whether all is read, or damage found; waits for it, `timeout` seconds at most."""
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            for file in self._files:
+                digest = xxh3_128()
+                for block in blocks(file.locate(self._folder)):
+                    if self._stop.is_set():
+                        return
+                    digest.update(block)
+                if digest.hexdigest() != file.xxh3:
+                    raise file.changed(self._folder)
+        except DataError as error:
+            self.damage = error
+        except OSError as error:  # the disk itself
+            self.damage = file.damage(self._folder, f"cannot be read ({error.strerror or error})")
+
+    def __enter__(self) -> Verifier:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
