@@ -81,6 +81,8 @@ class DataConfig(_Stage):
             `ffcv`, `dali` and `pack` that is installed and that the data set has files for.
         train_split: `train`, or `train+val` for a last run, as the report's: nothing is left to choose the best epoch
             by, so that validation is left out and `best/` is `last/`.
+        verify: Compare every byte of the data set with its checksum before a second epoch begins: what is loaded as a
+            whole while it is loaded, the rest in the background. Labels and all that is small are compared in any case.
     """
 
     path: PathName | None = None
@@ -88,6 +90,7 @@ class DataConfig(_Stage):
     batch_size: Images = 32
     eval_batch_size: Images = 128
     loader: Literal["auto", "resident", "ffcv", "dali", "pack"] = "auto"
+    verify: bool = True
 
 
 class AugmentConfig(_Stage):
