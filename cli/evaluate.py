@@ -27,9 +27,15 @@ def command(
     tokens: Annotated[
         str | None, typer.Option(help="Patches that a transformer sees, all or a number; else as the recipe.")
     ] = None,
+    verify: Annotated[
+        bool | None,
+        typer.Option("--verify/--no-verify", help="Compare the split with its checksums; else as the recipe."),
+    ] = None,
 ) -> None:
     """Evaluate a trained model: top-1, top-5, a table of classes, a confusion matrix."""
-    evaluate_and_report(run, split, checkpoint=checkpoint, data=data, device=device, flip=flip, tokens=tokens)
+    evaluate_and_report(
+        run, split, checkpoint=checkpoint, data=data, device=device, flip=flip, tokens=tokens, verify=verify
+    )
 
 
 def evaluate_and_report(
@@ -41,6 +47,7 @@ def evaluate_and_report(
     device: str = "auto",
     flip: bool | None = None,
     tokens: str | None = None,
+    verify: bool | None = None,
 ) -> Evaluation:
     """Evaluate, and print the scores and the classes that are recognised worst."""
     from rich.table import Table
@@ -48,7 +55,9 @@ def evaluate_and_report(
     from fastsketch.evaluation import evaluate_run
     from fastsketch.training.run import Run
 
-    result = evaluate_run(Run(root), split, checkpoint=checkpoint, data=data, device=device, flip=flip, tokens=tokens)
+    result = evaluate_run(
+        Run(root), split, checkpoint=checkpoint, data=data, device=device, flip=flip, tokens=tokens, verify=verify
+    )
     scores = result.scores
     console.print(
         f"[bold]{plain(root)}[/], {split}: top-1 {scores.top1:.2%}, top-5 {scores.top5:.2%}, loss {scores.loss:.4f}",

@@ -48,6 +48,7 @@ def evaluate_run(
     device: str = "auto",
     flip: bool | None = None,
     tokens: int | str | None = None,
+    verify: bool | None = None,
 ) -> Evaluation:
     """Evaluate a run's saved model; on the machine that trained it the numbers are those that training printed.
 
@@ -60,6 +61,7 @@ def evaluate_run(
         device: Where to compute.
         flip: Average the class probabilities of each image and its mirror image; None is what the recipe says.
         tokens: Patches of each image that a vision transformer sees, a number or `all`; None is what the recipe says.
+        verify: Compare every byte of the split with its checksum; None is what the recipe says.
 
     Raises:
         ConfigError: There is no such run, model, data set or split, the data set's classes or size are not the run's,
@@ -71,7 +73,7 @@ def evaluate_run(
     from fastsketch.evaluation.measure import measure  # here torch begins
     from fastsketch.evaluation.plots import plot_confusion
 
-    scores, confusion = measure(subject, device)
+    scores, confusion = measure(subject, device, subject.recipe.data.verify if verify is None else verify)
     classes = class_scores(confusion, subject.dataset.classes)
     table, plot = run.evaluation / f"{subject.name}-classes.csv", run.plots / f"confusion-{subject.name}.png"
     for path in (table, plot):

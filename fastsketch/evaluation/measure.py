@@ -9,6 +9,8 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 from fastsketch.augment import SketchAugment
 from fastsketch.device import resolve_device
 from fastsketch.evaluation.subject import Subject
+from fastsketch.formats.metadata import split_parts
+from fastsketch.formats.verification import Verifier
 from fastsketch.loaders import Sampling, open_loader
 from fastsketch.models.zoo import place
 from fastsketch.training.checkpoint import load_model
@@ -17,8 +19,10 @@ from fastsketch.training.tokens import apply_tokens
 from fastsketch.training.validation import Scores, accuracy_metrics, validate
 
 
-def measure(subject: Subject, device: str) -> tuple[Scores, npt.NDArray[np.int64]]:
+def measure(subject: Subject, device: str, verify: bool) -> tuple[Scores, npt.NDArray[np.int64]]:
     """Loss, top-1 and top-5, and the confusion matrix int64 [C, C] with true classes in rows.
+
+    With `verify`, every byte of the split has been compared with its checksum when it returns.
 
     Raises:
         ConfigError: There is no such device, or the model has no such number of patches.
@@ -28,16 +32,20 @@ def measure(subject: Subject, device: str) -> tuple[Scores, npt.NDArray[np.int64
     target = resolve_device(device)
     model, spec = load_model(subject.run.root / subject.checkpoint)
     apply_tokens(recipe.model, model, spec)
-    loader = open_loader(subject.folder, dataset, subject.split, Sampling(recipe.data.eval_batch_size), target)
+    sampling = Sampling(recipe.data.eval_batch_size)
+    loader = open_loader(subject.folder, dataset, subject.split, sampling, target, verify=verify)
     metrics = accuracy_metrics(len(dataset.classes))
     metrics.add_metrics({"confusion": MulticlassConfusionMatrix(len(dataset.classes), validate_args=False)})
-    scores = validate(
-        place(model, target),
-        SketchAugment(recipe.augment, spec.size, spec.mean, spec.std),
-        loader,
-        metrics.to(target),
-        precision=resolve_precision(recipe.training.precision, target),
-        flip=subject.flip,
-    )
+    splits = [dataset.splits[part] for part in split_parts(subject.split) if verify]
+    with Verifier(subject.folder, splits, loader.verified) as verifier:
+        scores = validate(
+            place(model, target),
+            SketchAugment(recipe.augment, spec.size, spec.mean, spec.std),
+            loader,
+            metrics.to(target),
+            precision=resolve_precision(recipe.training.precision, target),
+            flip=subject.flip,
+        )
+        verifier.conclude()
     confusion: npt.NDArray[np.int64] = metrics.compute()["confusion"].cpu().numpy()
     return scores, confusion

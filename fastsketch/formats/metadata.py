@@ -16,7 +16,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fastsketch import atomic
-from fastsketch.errors import ConfigError, DataError
+from fastsketch.errors import ConfigError, DataError, one_line
 from fastsketch.formats.files import FileRecord
 from fastsketch.formats.names import FORMATS, format_names, pack_names
 from fastsketch.sources.sample import SPLITS
@@ -224,9 +224,7 @@ def _json(value: object) -> str:
 
 
 def _damaged(path: Path, what: str) -> DataError:
-    """One line, whatever a damaged file put into `what`."""
-    line = "".join(letter if letter.isprintable() else "?" for letter in what)
-    return DataError(f"{path} is damaged ({line[:200]})", hint="convert the data set again")
+    return DataError(f"{path} is damaged ({one_line(what)})", hint="convert the data set again")
 
 
 def split_parts(name: str) -> list[str]:

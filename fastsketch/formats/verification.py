@@ -40,6 +40,16 @@ class Verifier:
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
+    def conclude(self) -> None:
+        """Wait until all is read.
+
+        Raises:
+            DataError: A file is damaged.
+        """
+        self._thread.join()
+        if self.damage is not None:
+            raise self.damage
+
     def _run(self) -> None:
         try:
             for file in self._files:
