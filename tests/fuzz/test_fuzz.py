@@ -1,0 +1,30 @@
+"""The fuzz suite: its corpus, 300 of its cases, and that it sees what it is there to see."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CASES = 300
+
+
+def fuzz(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the suite in a process of its own: it forks, which one with threads must not."""
+    paths = os.pathsep.join([str(ROOT / "tests"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "PYTHONPATH": paths}
+    command = [sys.executable, "-m", "fuzz", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="the suite forks and waits as Linux does")
+@pytest.mark.parametrize(
+    "arguments", [("corpus", "all"), ("--cases", str(CASES), "--processes", "1")], ids=["corpus", f"{CASES} cases"]
+)
+def test_every_case_ends_in_success_or_in_one_clear_error(arguments: tuple[str, ...]) -> None:
+    result = fuzz(*arguments)
+    assert result.returncode == 0, result.stdout + result.stderr
