@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import difflib
-import pickle
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
 
 import timm
 import torch
-from safetensors import SafetensorError
 from timm.layers import DropPath
 from timm.models import load_state_dict
 from torch import Tensor, nn
 
 from fastsketch.config import ModelConfig
-from fastsketch.errors import ConfigError, DataError, FastSketchError
+from fastsketch.errors import ConfigError, DataError, FastSketchError, one_line
 from fastsketch.models.head import add_hidden_layers, classifier_names
+from fastsketch.models.hub import fetching, quiet_libraries
 
 SHORT_NAMES = {
     "vit_small": "vit_small_patch16_224",
@@ -25,6 +25,9 @@ SHORT_NAMES = {
 }
 """Our names for models that timm calls differently. The report's other four, `resnet50`, `resnet101`,
 `resnext50_32x4d` and `wide_resnet50_2`, are timm's own names already."""
+
+SURE = 64
+"""Pixels from which on timm's models take what they can be built for; of fewer, a patch or a filter may be larger."""
 
 
 def create_model(config: ModelConfig, *, num_classes: int, size: int, train_sizes: Sequence[int] = ()) -> nn.Module:
@@ -69,16 +72,17 @@ def _build(name: str, arguments: dict[str, Any], config: ModelConfig, outline: n
         tensors = read_weights(config.weights)
         _check_fit(tensors, outline, config.weights, name)
         arguments = {**arguments, "pretrained_cfg_overlay": {"state_dict": tensors}}
+    fetched = config.pretrained and config.weights is None
     try:
-        model: nn.Module = timm.create_model(
-            name, pretrained=config.weights is not None or config.pretrained, **arguments
-        )
+        with quiet_libraries(), fetching(name) if fetched else nullcontext():
+            model: nn.Module = timm.create_model(
+                name, pretrained=config.weights is not None or config.pretrained, **arguments
+            )
+    except (FastSketchError, MemoryError):
+        raise
     except Exception as error:  # timm and the hub's client raise whatever their layers raise
-        reason = str(error).strip().splitlines()[-1].strip() if str(error).strip() else type(error).__name__
-        kind, origin = (
-            (ConfigError, str(config.weights)) if config.weights is not None else (FastSketchError, "the hub")
-        )
-        raise kind(f"weights of '{name}' cannot be loaded from {origin}: {reason}") from error
+        kind, origin = (FastSketchError, "the hub") if fetched else (ConfigError, str(config.weights))
+        raise kind(f"weights of '{name}' cannot be loaded from {origin}: {_reason(error)}") from error
     return model
 
 
@@ -120,14 +124,21 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         ConfigError: There is no such file.
         DataError: It is damaged, or not a file of tensors.
+        OSError: It cannot be opened.
     """
     if not path.is_file():
-        raise ConfigError(f"{path}: no such weights file")
+        raise ConfigError(f"{path} is no file of weights" if path.exists() else f"{path}: no such weights file")
+    problem = DataError(f"{path} is not a readable .safetensors or .pth file of tensors")
     try:
-        tensors: dict[str, Tensor] = load_state_dict(str(path), use_ema=True, device="cpu", weights_only=True)
-    except (SafetensorError, RuntimeError, pickle.UnpicklingError, ValueError, EOFError, KeyError) as error:
-        raise DataError(f"{path} is not a readable .safetensors or .pth file of tensors") from error
-    return tensors
+        with quiet_libraries():
+            tensors = load_state_dict(str(path), use_ema=True, device="cpu", weights_only=True)
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # each layer of what is no such file fails in its own way: IndexError, struct.error, ...
+        raise problem from error
+    if not tensors or not all(isinstance(key, str) and isinstance(each, Tensor) for key, each in tensors.items()):
+        raise problem
+    return cast(dict[str, Tensor], tensors)
 
 
 def _outline(name: str, arguments: dict[str, Any], size: int, other_sizes: Sequence[int]) -> nn.Module:
@@ -146,21 +157,28 @@ def _outline(name: str, arguments: dict[str, Any], size: int, other_sizes: Seque
                 f"'{name}' takes images of one size only", hint="leave training.image_sizes empty, or give one size"
             ) from error
         reason = f"{size} px images" if "img_size" in arguments else "one gray channel"
-        raise ConfigError(f"'{name}' cannot be built for {reason}: {error or type(error).__name__}") from error
+        raise ConfigError(f"'{name}' cannot be built for {reason}: {_reason(error)}") from error
     if "drop_path_rate" in arguments and not any(
         isinstance(module, DropPath) and module.drop_prob for module in model.modules()
     ):
         raise ConfigError(f"'{name}' has no stochastic depth", hint="leave model.drop_path at 0")
     model.eval()
-    for other in other_sizes:
+    for other in other_sizes if size >= SURE else {size, *other_sizes}:
         try:
             model(torch.empty(1, 1, other, other, device="meta"))
         except (AssertionError, RuntimeError, ValueError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            if "meta tensor" in str(error):  # it looks at values, which are not there
+                continue
             raise ConfigError(
-                f"'{name}' does not take images of {other} px: {reason}", hint="choose other training.image_sizes"
+                f"'{name}' does not take images of {other} px: {_reason(error)}",
+                hint="choose other training.image_sizes, or convert with another --size",
             ) from error
     return model
+
+
+def _reason(error: Exception) -> str:
+    """What a library says went wrong, as the end of a line."""
+    return one_line((str(error).strip().splitlines() or [type(error).__name__])[-1].strip(), 200)
 
 
 def _pretrained_config(model: nn.Module) -> dict[str, Any]:

@@ -39,7 +39,7 @@ class _Loader(yaml.SafeLoader):
     _depth = 0
 
     def compose_node(self, parent: Node | None, index: Any) -> Node | None:
-        event = self.peek_event()
+        event: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             raise _refused(event, "anchors and aliases are not for settings")
         if getattr(event, "tag", None):
@@ -54,7 +54,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def _refused(where: yaml.Event | Node, reason: str) -> yaml.MarkedYAMLError:
-    return yaml.MarkedYAMLError(problem=reason, problem_mark=where.start_mark)
+    return yaml.MarkedYAMLError(problem=reason, problem_mark=where.start_mark)  # type: ignore[arg-type]
 
 
 def _no_date(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> Any:
