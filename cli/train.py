@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import signal
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
-from .console import console, error_boundary, leads, progress_bar
+from .console import console, errors, leads, plain, progress_bar
+from .process import Terminated
 from .tune import tune_and_report
 
 if TYPE_CHECKING:
@@ -22,7 +25,9 @@ def command(
     data: Annotated[Path | None, typer.Argument(help="A converted data set.")] = None,
     model: Annotated[str | None, typer.Option(help="vit_small, vit_base, resnet50, ... or any timm name.")] = None,
     recipe: Annotated[str | None, typer.Option(help="A recipe's name (see `recipes`) or a YAML file.")] = None,
-    out: Annotated[Path | None, typer.Option(help="The run directory. [default: runs/DATA-MODEL-TIME]")] = None,
+    out: Annotated[
+        str | None, typer.Option(metavar="PATH", help="The run directory. [default: runs/DATA-MODEL-TIME]")
+    ] = None,
     weights: Annotated[Path | None, typer.Option(help="Local .safetensors or .pth file of tensors.")] = None,
     pretrained: Annotated[bool, typer.Option("--pretrained", help="Fetch timm's weights from the hub.")] = False,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training split.")] = None,
@@ -39,44 +44,72 @@ def command(
 
     Under torchrun (torchrun --nproc-per-node 2 -m fastsketch train ...) the processes share each batch.
     """
-    with error_boundary():
-        from fastsketch.errors import ConfigError
-        from fastsketch.recipes import load_recipe
-        from fastsketch.training.run import Run
+    from fastsketch.errors import ConfigError
+    from fastsketch.recipes import load_recipe
+    from fastsketch.training.checks import check_data
+    from fastsketch.training.run import Run
 
-        if resume is not None and (recipe or out):
-            raise ConfigError(
-                f"--resume goes on with the recipe and the folder of {resume}",
-                hint="leave out --recipe and --out; keys that may change can be changed with --set",
-            )
-        resolved = load_recipe(
-            recipe if resume is None else str(Run.open(resume).config),
-            set_ or (),
-            data__path=data and str(data),
-            model__name=model,
-            model__weights=weights and str(weights),
-            model__pretrained=pretrained or None,
-            training__epochs=epochs,
-            training__seed=seed,
-            training__device=device,
-            training__max_minutes=max_minutes,
+    if resume is not None and (recipe or out is not None):
+        raise ConfigError(
+            f"--resume goes on with the recipe and the folder of {resume}",
+            hint="leave out --recipe and --out; keys that may change can be changed with --set",
         )
-        if resolved.data.path is None:
-            raise ConfigError("no data set given", hint="fastsketch train DATA, where DATA is a converted data set")
-        if tune:
-            tune_and_report(resolved)
-        stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-        named = resume or out
-        run = Run(named or Path("runs", f"{resolved.data.path.resolve().name}-{resolved.model.name}-{stamp}"))
-        train_and_report(resolved, run, resume=named is not None and run.config.is_file())
+    if out is not None and not out.strip():
+        raise ConfigError("--out is empty", hint="name the run directory, or leave --out out")
+    resolved = load_recipe(
+        recipe if resume is None else str(Run.open(resume).config),
+        set_ or (),
+        data__path=data and str(data),
+        model__name=model,
+        model__weights=weights and str(weights),
+        model__pretrained=pretrained or None,
+        training__epochs=epochs,
+        training__seed=seed,
+        training__device=device,
+        training__max_minutes=max_minutes,
+    )
+    if resolved.data.path is None:
+        raise ConfigError("no data set given", hint="fastsketch train DATA, where DATA is a converted data set")
+    check_data(resolved)  # before torch is imported
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    named = resume or (Path(out) if out is not None else None)
+    run = Run(named or Path("runs", f"{resolved.data.path.resolve().name}-{resolved.model.name}-{stamp}"))
+    continued = named is not None and run.begun
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        with run.held(resume=continued):
+            pass  # what cannot be written is told now, not after the import
+    if tune:
+        tune_and_report(resolved)
+    train_and_report(resolved, run, resume=continued)
 
 
 def train_and_report(recipe: Recipe, run: Run, *, resume: bool = False) -> list[EpochRecord]:
     """Train with a progress bar and a line an epoch, and plot the curves."""
-    from fastsketch.evaluation.plots import plot_curves
+    from fastsketch.training.clock import Interrupted
+    from fastsketch.training.distributed import RefusedElsewhere
+
+    if leads():
+        console.print(f"[dim]run directory: {plain(run.root)}[/]", soft_wrap=True)
+    try:
+        records = _train(recipe, run, resume)
+    except Interrupted as stop:
+        if leads() and run.begun:
+            errors.print(
+                f"continue with: fastsketch train --resume {plain(shlex.quote(str(run.root)))}", soft_wrap=True
+            )
+        if stop.signal == signal.SIGTERM:
+            raise Terminated from stop
+        raise
+    except RefusedElsewhere as refusal:  # told by the first process
+        raise typer.Exit(refusal.exit_code) from refusal
+    if records and leads():
+        _report(recipe, run, records)
+    return records
+
+
+def _train(recipe: Recipe, run: Run, resume: bool) -> list[EpochRecord]:
     from fastsketch.training.engine import fit
 
-    curves = run.plots / "curves.png"
     with progress_bar() as bar:
         task = bar.add_task("training", total=None, note="")
 
@@ -94,15 +127,21 @@ def train_and_report(recipe: Recipe, run: Run, *, resume: bool = False) -> list[
                 val = f"{record.val_loss:8.4f}  {record.val_top1:6.2%}  {record.val_top5:6.2%}"
             console.print(f"{record.epoch:5d}  {record.train_loss:10.4f}  {val}  {record.images_per_second:8,.0f}")
 
-        records = fit(recipe, run, resume=resume, on_step=on_step, on_epoch=on_epoch)
-    if records and leads():
+        return fit(recipe, run, resume=resume, on_step=on_step, on_epoch=on_epoch)
+
+
+def _report(recipe: Recipe, run: Run, records: list[EpochRecord]) -> None:
+    from fastsketch.evaluation.plots import plot_curves
+    from fastsketch.training.saving import saving
+
+    curves = run.plots / "curves.png"
+    with saving(curves):
+        run.plots.mkdir(exist_ok=True)
         plot_curves(curves, records, title=f"{run.root.name}: {recipe.model.name}")
-        console.print(
-            f"[bold]{escape(str(run.root))}[/]: {_best(records)}; "
-            f"model in {escape(str(run.best))}, curves in {escape(str(curves))}",
-            soft_wrap=True,
-        )
-    return records
+    console.print(
+        f"[bold]{plain(run.root)}[/]: {_best(records)}; model in {plain(run.best)}, curves in {plain(curves)}",
+        soft_wrap=True,
+    )
 
 
 def _best(records: list[EpochRecord]) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .console import console, error_boundary
+from .console import console
 
 if TYPE_CHECKING:
     from fastsketch.config import Recipe
@@ -21,23 +21,24 @@ def command(
     set_: Annotated[list[str] | None, typer.Option("--set", help="Any other key: data.batch_size=64")] = None,
 ) -> None:
     """Time the ways to train a model on this device; `train` uses the fastest from then on."""
-    with error_boundary():
-        from fastsketch.recipes import load_recipe
+    from fastsketch.recipes import load_recipe
 
-        resolved = load_recipe(recipe, set_ or (), data__path=str(data), model__name=model, training__device=device)
-        tune_and_report(resolved)
+    resolved = load_recipe(recipe, set_ or (), data__path=str(data), model__name=model, training__device=device)
+    tune_and_report(resolved)
 
 
 def tune_and_report(recipe: Recipe) -> None:
     """Print a line a setting, and the winner."""
     from fastsketch.errors import ConfigError
     from fastsketch.formats.metadata import DatasetMetadata
-    from fastsketch.formats.pack import PackSplit
-    from fastsketch.training.tuning import Trial, tune
 
     if recipe.data.path is None:
         raise ConfigError("no data set given", hint="fastsketch tune DATA, where DATA is a converted data set")
     dataset = DatasetMetadata.load(recipe.data.path)
+
+    from fastsketch.formats.pack import PackSplit  # torch comes with these, seconds later
+    from fastsketch.training.tuning import Trial, tune
+
     console.print("ms a step  images/s  memory   setting", style="dim")
 
     def on_trial(trial: Trial) -> None:

@@ -1,33 +1,28 @@
-"""Saving and loading: models as plain timm opens them, and what a resumed run needs."""
+"""Models as plain timm opens them."""
 
 from __future__ import annotations
 
-import copy
-import json
-import logging
-import os
-import pickle
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal
 
 import timm
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from timm.models import save_for_hf
+from pydantic import BaseModel, Field, ValidationError
+from safetensors.torch import load_file, save_file
+from timm.models._hub import save_config_for_hf
 from torch import nn
 
 from fastsketch import atomic
-from fastsketch.errors import DataError
+from fastsketch.errors import DataError, FastSketchError
 from fastsketch.models.head import add_hidden_layers, hidden_sizes
 from fastsketch.models.ink_tokens import keep_inked, kept_in_evaluation
+from fastsketch.training.saving import saving
 
-log = logging.getLogger(__name__)
-
-RESUME_VERSION = 1
-"""Raised whenever an older `resume.pt` could not be continued."""
+# What a model's configuration may ask for: a damaged one must not ask for all of the memory.
+_Side = Annotated[int, Field(ge=1, le=1 << 14)]
+_Width = Annotated[int, Field(ge=1, le=1 << 20)]
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
+_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +34,22 @@ class InputSpec:
     std: float
 
 
+class _Preprocessing(BaseModel):
+    input_size: tuple[Literal[1], _Side, _Side]
+    mean: tuple[_Finite]
+    std: tuple[_Positive]
+
+
+class _Config(BaseModel):
+    """What of `config.json` is read here; the rest is timm's."""
+
+    architecture: str
+    num_classes: _Width
+    pretrained_cfg: _Preprocessing
+    head_hidden: tuple[_Width, ...] = ()
+    eval_tokens: _Side | None = None
+
+
 def save_model(model: nn.Module, folder: Path, spec: InputSpec, class_names: list[str]) -> None:
     """Write `model.safetensors` and timm's `config.json` (with label names and preprocessing) into `folder`.
 
@@ -46,14 +57,18 @@ def save_model(model: nn.Module, folder: Path, spec: InputSpec, class_names: lis
     which `load_model` opens, plain timm can open the backbone alone, with `num_classes=0`. A transformer with ink
     tokens sees all patches in plain timm; as many as in its evaluation, if `load_model` opens it. Each file is replaced
     atomically; that they are two does not matter, because a run writes the same configuration every time.
+
+    Raises:
+        FastSketchError: It cannot be written.
     """
-    # safetensors takes no channels-last tensors, and timm saves a model's own: give it a copy.
-    model = copy.deepcopy(model).to("cpu").to(memory_format=torch.contiguous_format)
+    with saving(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     ours = {"head_hidden": hidden_sizes(model), "eval_tokens": kept_in_evaluation(model)}
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as temporary:
-        save_for_hf(
+    config, weights = folder / "config.json", folder / "model.safetensors"
+    with saving(config), atomic.replacing(config) as temporary:
+        save_config_for_hf(
             model,
-            temporary,
+            str(temporary),
             model_config={"label_names": class_names, **{key: value for key, value in ours.items() if value}},
             data_config={
                 "input_size": (1, spec.size, spec.size),
@@ -62,12 +77,11 @@ def save_model(model: nn.Module, folder: Path, spec: InputSpec, class_names: lis
                 "interpolation": "bilinear",
                 "crop_pct": 1.0,
             },
-            safe_serialization=True,
         )
-        for name in ("config.json", "model.safetensors"):
-            atomic.sync(Path(temporary, name))
-            os.replace(Path(temporary, name), folder / name)
-    atomic.sync(folder)
+    # safetensors takes no channels-last tensors
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    with saving(weights), atomic.replacing(weights) as temporary:
+        save_file(tensors, temporary)
 
 
 def load_model(folder: Path) -> tuple[nn.Module, InputSpec]:
@@ -78,59 +92,41 @@ def load_model(folder: Path) -> tuple[nn.Module, InputSpec]:
         DataError: A file is missing or damaged.
     """
     try:
-        saved = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        config = saved["pretrained_cfg"]
-        spec = InputSpec(size=config["input_size"][-1], mean=config["mean"][0], std=config["std"][0])
+        saved = _Config.model_validate_json((folder / "config.json").read_bytes(), strict=True)
+        size, [mean], [std] = saved.pretrained_cfg.input_size[-1], saved.pretrained_cfg.mean, saved.pretrained_cfg.std
         model = timm.create_model(f"local-dir:{folder}")
-        if saved.get("head_hidden"):
-            add_hidden_layers(model, saved["head_hidden"])
-        model.load_state_dict(load_file(folder / "model.safetensors"))
-        keep_inked(model, None, eval_tokens=saved.get("eval_tokens"), mean=spec.mean, std=spec.std)
-        return model, spec
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise DataError(f"{folder} holds no usable model: {str(error).splitlines()[0]}") from error
+        if saved.head_hidden:
+            add_hidden_layers(model, saved.head_hidden)
+        _load_weights(model, folder / "model.safetensors")
+        return keep_inked(model, None, eval_tokens=saved.eval_tokens, mean=mean, std=std), InputSpec(size, mean, std)
+    except FastSketchError:
+        raise
+    except Exception as error:  # timm raises whatever its layers raise
+        raise DataError(
+            f"{folder} holds no usable model: {_reason(error)}",
+            hint="take the run's other checkpoint (best or last), or copy the folder anew from where it came from",
+        ) from error
 
 
-def save_resume(path: Path, state: dict[str, Any]) -> None:
-    """Write what the next step needs, atomically; what was there before is kept as `previous_resume(path)`."""
-    with atomic.replacing(path) as temporary:
-        torch.save({"format_version": RESUME_VERSION, **state}, temporary)
-        if path.is_file():
-            os.replace(path, previous_resume(path))
+def holds_model(folder: Path) -> bool:
+    """Whether both files of a model are there."""
+    return (folder / "config.json").is_file() and (folder / "model.safetensors").is_file()
 
 
-def previous_resume(path: Path) -> Path:
-    """Where `save_resume` keeps the state before the last."""
-    return path.with_name(f"{path.stem}.previous{path.suffix}")
+def _load_weights(model: nn.Module, path: Path) -> None:
+    """Weights of exactly the model's names, shapes and types: torch would convert the last silently."""
+    tensors, wanted = load_file(path), model.state_dict()
+    other = [name for name, tensor in tensors.items() if name in wanted and tensor.dtype != wanted[name].dtype]
+    if other:
+        raise ValueError(f"{other[0]} is {tensors[other[0]].dtype}, not {wanted[other[0]].dtype}")
+    model.load_state_dict(tensors)
 
 
-def load_resume(path: Path, device: torch.device) -> dict[str, Any] | None:
-    """Read what `save_resume` wrote last, or, where that is damaged, before; None if a run had saved nothing yet.
-
-    Only tensors and plain values are ever unpickled.
-
-    Raises:
-        DataError: There is nothing that can be read, or it was written by a newer fastsketch.
-    """
-    paths = [each for each in (path, previous_resume(path)) if each.is_file()]
-    damage: Exception | None = None
-    for each in paths:
-        try:
-            state: dict[str, Any] = torch.load(each, map_location=device, weights_only=True)
-            version = state.pop("format_version")
-        except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, KeyError, ValueError) as error:
-            damage = error
-            log.warning("%s is damaged (%s)", each, (str(error) or type(error).__name__).splitlines()[0])
-            continue
-        if version != RESUME_VERSION:
-            raise DataError(
-                f"{each} has version {version}, this fastsketch reads version {RESUME_VERSION}",
-                hint="continue the run with the fastsketch that wrote it",
-            )
-        return state
-    if damage is None:
-        return None
-    raise DataError(
-        f"{path} cannot be read, nor what was saved before it",
-        hint=f"the weights in {path.parent / 'last'} are those of the last whole epoch: train from them with --weights",
-    ) from damage
+def _reason(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors(include_input=False)[0]
+        return f"config.json, {'.'.join(map(str, first['loc'])) or 'as a whole'}: {first['msg']}"
+    if isinstance(error, OSError) and error.filename:
+        return f"{Path(error.filename).name}: {error.strerror}"
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return " ".join(line.strip() for line in lines[:2]) if lines[0].endswith(":") else lines[0]

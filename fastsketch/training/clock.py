@@ -26,6 +26,18 @@ AFFORDABLE_SHARE = 0.02
 Due = Literal["save", "stop"]
 
 
+class Interrupted(KeyboardInterrupt):
+    """Somebody asked to stop, and everything is saved.
+
+    Attributes:
+        signal: SIGINT (Ctrl-C) or SIGTERM.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.signal = number
+
+
 class Clock:
     """Counts from its making, which is the beginning of training.
 
@@ -47,6 +59,7 @@ class Clock:
         self._world = world
         self._device = device
         self._signal: int | None = None
+        self._at_once = False
         self.save_seconds = 0.0
         self.validation_seconds = 0.0
 
@@ -59,10 +72,13 @@ class Clock:
         save = perf_counter() - self._saved >= self._between_saves
         return "save" if self._world.agreed(save, self._device) else None
 
-    def due_after_epoch(self) -> bool:
-        """Whether to save between two epochs: if it is time, or costs little of the time since the last save."""
+    def due_after_epoch(self) -> Due | None:
+        """Between two epochs: save if it is time, or if that costs little of the time since the last save."""
+        if self._world.agreed(self._must_stop(before_validation=False), self._device):
+            return "stop"
         since = perf_counter() - self._saved
-        return self._world.agreed(since >= min(self._between_saves, self.save_seconds / AFFORDABLE_SHARE), self._device)
+        save = since >= min(self._between_saves, self.save_seconds / AFFORDABLE_SHARE)
+        return "save" if self._world.agreed(save, self._device) else None
 
     def _must_stop(self, before_validation: bool) -> bool:
         if self._signal is not None:
@@ -70,10 +86,14 @@ class Clock:
         reserve = self.save_seconds + (self.validation_seconds if before_validation else 0)
         return self._most is not None and perf_counter() - self._started + reserve >= self._most
 
-    @property
-    def interrupted(self) -> bool:
-        """Whether somebody asked to stop, rather than the clock."""
-        return self._signal is not None
+    def raise_if_asked(self) -> None:
+        """End what somebody, rather than the clock, asked to stop.
+
+        Raises:
+            Interrupted: By Ctrl-C or SIGTERM.
+        """
+        if self._signal is not None:
+            raise Interrupted(self._signal)
 
     @contextmanager
     def saving(self) -> Iterator[None]:
@@ -93,9 +113,11 @@ class Clock:
 
         def note(number: int, frame: FrameType | None) -> None:
             self._signal = number
-            log.info("stopping after this step, with everything saved; again to stop at once")
             for each, handler in before.items():
                 signal.signal(each, handler)
+            if self._at_once:
+                raise Interrupted(number)
+            log.info("stopping after this step, with everything saved; again to stop at once")
 
         for number in before:
             signal.signal(number, note)
@@ -104,3 +126,23 @@ class Clock:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    @contextmanager
+    def at_once(self, whether: bool = True) -> Iterator[None]:
+        """Around what may take long and changes nothing that has to be saved: a wish to stop does not wait for its end.
+
+        Args:
+            whether: False for the contrary, within.
+
+        Raises:
+            Interrupted: In the midst of it.
+        """
+        before, self._at_once = self._at_once, whether
+        try:
+            if whether:
+                self.raise_if_asked()
+            yield
+            if whether:
+                self.raise_if_asked()  # what a library swallowed
+        finally:
+            self._at_once = before

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +14,11 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils._pytree import tree_map_only
 
 from fastsketch.augment.draws import Draws
-from fastsketch.errors import ConfigError
+from fastsketch.errors import ConfigError, FastSketchError
+
+
+class RefusedElsewhere(FastSketchError):
+    """Raised in the processes of a training that only hear that rank 0, which says why, cannot begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +76,37 @@ class World:
             return
         if device.type == "cuda":
             torch.cuda.set_device(device)
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
         try:
+            dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
             yield
+        except RuntimeError as error:
+            if not _is_of_another(error):
+                raise
+            raise FastSketchError(
+                "another process of this training has ended, and this one cannot go on alone",
+                hint="what was saved is whole: the same command continues the run",
+            ) from error
         finally:
-            dist.destroy_process_group()
+            if dist.is_initialized():
+                dist.destroy_process_group()
+
+    @contextmanager
+    def led(self, beginning: AbstractContextManager[None], device: torch.device) -> Iterator[None]:
+        """Enter what rank 0 alone enters; all others wait for it, and none goes on if it cannot.
+
+        Raises:
+            FastSketchError: What rank 0 found; in all others `RefusedElsewhere`.
+        """
+        with ExitStack() as entered:
+            refusal: FastSketchError | None = None
+            if self.leads:
+                try:
+                    entered.enter_context(beginning)
+                except FastSketchError as error:
+                    refusal = error
+            if not self.agreed(refusal is None, device):
+                raise refusal or RefusedElsewhere("the first process of this training could not begin, and says why")
+            yield
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """The model whose gradients are averaged over all processes; shares its parameters with `model`."""
@@ -97,6 +127,12 @@ class World:
         flag = torch.tensor(decision, device=device, dtype=torch.int32)
         dist.broadcast(flag, src=0)
         return bool(flag)
+
+
+def _is_of_another(error: RuntimeError) -> bool:
+    """Whether it says that another process is gone: torch has a class for NCCL's errors, gloo's are told by words."""
+    words = ("gloo", "Connection closed by peer", "Connection reset by peer", "Broken pipe")
+    return isinstance(error, dist.DistError) or any(word in str(error) for word in words)
 
 
 _VARIABLES = (("RANK", "0"), ("LOCAL_RANK", "0"), ("WORLD_SIZE", "1"))

@@ -7,38 +7,46 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from time import perf_counter
-from typing import NamedTuple
 
 import torch
 from timm.utils import ModelEmaV3
 from torch import nn
 
-from fastsketch.augment import SketchAugment, create_augment
-from fastsketch.augment.draws import Draws
+from fastsketch.augment import create_augment
 from fastsketch.config import Recipe
 from fastsketch.device import resolve_device
-from fastsketch.errors import ConfigError, FastSketchError
+from fastsketch.errors import FastSketchError
 from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.formats.pack import PackSplit
-from fastsketch.loaders import Batch, Sampling, open_loader
+from fastsketch.loaders import Sampling, open_loader
 from fastsketch.loaders.base import derived_seed
-from fastsketch.models import create_model, freeze_backbone
+from fastsketch.models import create_model
 from fastsketch.models.zoo import place, pretrained_normalization
-from fastsketch.training.checkpoint import InputSpec, load_resume, save_model, save_resume
-from fastsketch.training.clock import Clock
-from fastsketch.training.compilation import compile_step, fit_in_memory, largest_divisor, trial_batch
+from fastsketch.training.checkpoint import InputSpec, save_model
+from fastsketch.training.checks import check_data
+from fastsketch.training.clock import Clock, Interrupted
 from fastsketch.training.distributed import World
-from fastsketch.training.optim import create_optimizer, create_schedule
+from fastsketch.training.optim import create_optimizer, create_schedule, highest_rate
 from fastsketch.training.precision import loss_scaler, resolve_precision
 from fastsketch.training.record import write_record
+from fastsketch.training.resume import (
+    is_finished,
+    is_over,
+    remake_models,
+    restore,
+    save_resume,
+    saveable,
+    saved_states,
+    tell_rate,
+)
 from fastsketch.training.run import Run
 from fastsketch.training.services import Service, check_services, open_services
-from fastsketch.training.sizes import final_size, image_size_at
+from fastsketch.training.sizes import final_size
+from fastsketch.training.stages import Stage, make_step
 from fastsketch.training.state import TrainState
-from fastsketch.training.step import TrainStep
 from fastsketch.training.tokens import apply_tokens, resolve_tokens
 from fastsketch.training.tracking import EpochRecord, Tracker
-from fastsketch.training.tuning import Setting, tuned
+from fastsketch.training.tuning import tuned
 from fastsketch.training.validation import accuracy_metrics, validate
 
 log = logging.getLogger(__name__)
@@ -59,11 +67,13 @@ def fit(
 
     `resume.pt` is written every `training.save_minutes`, at the end, and after an epoch where that costs little;
     `last/` and the metrics after every epoch, and `best/` if validation top-1 improved. Ctrl-C, SIGTERM and
-    `training.max_minutes` stop after a step with everything saved. Whatever ended a run, `resume` continues it from
-    the last `resume.pt`, on a CPU to the very bits of an undisturbed run: all that is random in a step follows from
-    the seed and the step's number.
+    `training.max_minutes` stop after a step, the first two also within validation and while compiling, with everything
+    saved. Whatever ended a run, `resume` continues it from the last `resume.pt`, on a CPU to the very bits of an
+    undisturbed run: all that is random in a step follows from the seed and the step's number. A run that is finished
+    already is left as it is.
 
-    Under torchrun every process calls this; batches are shared out, rank 0 alone writes and calls back.
+    Under torchrun every process calls this; batches are shared out, rank 0 alone writes and calls back, and holds the
+    run directory against other trainings.
 
     Args:
         recipe: The configuration; `data.path` says where the data set is.
@@ -78,45 +88,49 @@ def fit(
     Raises:
         ConfigError: The recipe does not fit the data set, the run or the machine.
         DataError: The data set or the run is damaged.
-        FastSketchError: The loss is no longer finite.
-        KeyboardInterrupt: Somebody asked to stop.
+        FastSketchError: The loss is no longer finite, a file cannot be written, another process trains in `run`, or
+            another process of this training has ended.
+        Interrupted: Somebody asked to stop; it is a KeyboardInterrupt.
     """
     world = World.of_environment()
     device = resolve_device(world.device_name(recipe.training.device))
-    with world.joined(device):
-        return _fit(recipe, run, world, device, resume, on_step, on_epoch)
+    check_services(recipe.training.trackers)
+    dataset = check_data(recipe)
+    clock = Clock(recipe.training.max_minutes, recipe.training.save_minutes, world, device)
+    with clock.listening(), clock.at_once(), world.joined(device), world.led(run.held(resume=resume), device):
+        return _fit(recipe, run, dataset, world, device, clock, resume, on_step, on_epoch)
 
 
 def _fit(
     recipe: Recipe,
     run: Run,
+    dataset: DatasetMetadata,
     world: World,
     device: torch.device,
+    clock: Clock,
     resume: bool,
     on_step: OnStep | None,
     on_epoch: OnEpoch | None,
 ) -> list[EpochRecord]:
-    # ------------------------------------------------------------------------------------------------------ data
-    check_services(recipe.training.trackers)
+    # ---------------------------------------------------------------------------------------------- what is there
     config, folder = recipe.training, recipe.data.path
-    if folder is None:
-        raise ConfigError("no data set given", hint="set data.path")
-    dataset = DatasetMetadata.load(folder)
-    if recipe.data.train_split == "train" and "val" not in dataset.splits:
-        raise ConfigError(
-            f"{folder} has no 'val' split, by which the best epoch is chosen",
-            hint="convert a source with a val/ folder, or one without split folders, which --split divides",
-        )
-    images = dataset.split(recipe.data.train_split).samples
-    if recipe.data.batch_size > images:
-        raise ConfigError(f"a batch of {recipe.data.batch_size} is more than the {images} training images")
+    assert folder is not None, "check_data has seen it"
+    saves = saved_states(run.resume) if resume else iter(())
+    saved = next(saves, None)
     if resume:
-        run.check(recipe, dataset)
+        run.check(recipe, dataset, saved)
+    if saved is not None:
+        if recipe.model.tokens == "auto":  # became a number then
+            recipe = recipe.model_copy(update={"model": saved.recipe.model})
+        if world.agreed(is_finished(saved, run, config), device):
+            if world.leads:
+                run.create(recipe, dataset)
+                Tracker(run.metrics, saved.records).mend()
+            return saved.records
 
     # ----------------------------------------------------------------------------------------------------- model
     torch.manual_seed(config.seed)
     size, classes = final_size(config.image_sizes, dataset.size), len(dataset.classes)
-    saved = load_resume(run.resume, device) if resume else None
     initial = recipe.model
     if saved is not None:  # brings the weights: the file that they once came from need not be there any more
         initial = initial.model_copy(update={"weights": None, "pretrained": False})
@@ -126,10 +140,7 @@ def _fit(
     spec = _input_spec(recipe, dataset, model, size)
     augment = create_augment(recipe.augment, spec.size, spec.mean, spec.std).to(device)
     if recipe.model.tokens == "auto":  # becomes a number, for `evaluate` as well
-        if resume:
-            numbered = run.recipe().model
-        else:
-            numbered = resolve_tokens(recipe.model, model, augment, PackSplit(folder, dataset, "train"))
+        numbered = resolve_tokens(recipe.model, model, augment, PackSplit(folder, dataset, "train"))
         recipe = recipe.model_copy(update={"model": numbered})
     apply_tokens(recipe.model, model, spec)
     metrics = accuracy_metrics(classes).to(device)
@@ -163,39 +174,54 @@ def _fit(
     generator = torch.Generator(device)
 
     # -------------------------------------------------------------------------------------------- start or resume
+    earlier: list[EpochRecord] = []
     if saved is not None:
-        state.load_state_dict(saved)
+        saved = restore(state, saved, saves, steps)
+        earlier = saved.records
         log.info("continuing in epoch %d after step %d", state.epoch + 1, state.steps)
-        del saved  # lies on the device
+        tell_rate(state, schedule, saved.recipe.training.epochs, config.epochs, steps)
+        del saved  # as large as the model and its optimizer
     elif recipe.model.weights is None and not recipe.model.pretrained:
         log.info("%s starts from random weights; --pretrained or --weights gives it timm's", recipe.model.name)
     services: Sequence[Service] = ()
+    best_kept = True
     if world.leads:
-        if resume:
-            recipe.save(run.config)
-        else:
-            run.create(recipe, dataset)
+        run.create(recipe, dataset)
+        if earlier or state.steps:
+            best_kept = remake_models(run, state, spec, dataset.classes)
         resolved = {"device": str(device), "precision": str(precision), "processes": world.size, **asdict(setting)}
         write_record(run.record, dataset, **resolved)
         services = open_services(recipe, run.root)
-    tracker = Tracker(run.metrics, state.epoch, services)
-    clock = Clock(config.max_minutes, config.save_minutes, world, device)
+    if not world.agreed(best_kept, device):
+        state.best_top1, state.best_epoch = -1.0, 0
+    tracker = Tracker(run.metrics, earlier, services)
+    if world.leads:
+        tracker.mend()
 
     def save() -> None:
         """Write `resume.pt`. Waits for the device; with several processes all of them call this."""
         loss_sum = _finite(state, run, world)
         if world.leads:
             with clock.saving():
-                save_resume(run.resume, state.state_dict(loss_sum))
+                save_resume(run.resume, saveable(state, loss_sum, tracker.records, recipe, dataset))
+
+    def stop() -> None:
+        """Save everything; the end, by whoever asked for it."""
+        save()
+        if world.leads and state.steps:
+            save_model(state.shown, run.last, spec, dataset.classes)
+        log.info("stopped in epoch %d after step %d of %d", state.epoch + 1, state.steps, steps)
+        clock.raise_if_asked()
 
     # ----------------------------------------------------------------------------------------------------- epochs
     stage: Stage | None = None
-    with clock.listening(), tracker:
-        while state.epoch < config.epochs and not _out_of_patience(state, config.patience):
+    with clock.at_once(False), tracker:
+        while not is_over(state, config):
             before, stage = stage, Stage.of(recipe, state.epoch, dataset.size)
             stage.enter(model, augment)
             if stage != before:
-                step = _make_step(state, augment, recipe, setting, precision, dataset, world)
+                with clock.at_once():  # all is saved
+                    step = make_step(state, augment, recipe, setting, precision, dataset, world)
             started = perf_counter() - state.seconds
             for batch in train_loader.epoch(state.epoch, skip=state.steps):
                 number = state.epoch * steps + state.steps
@@ -211,33 +237,34 @@ def _fit(
                     on_step(state.epoch + 1, state.steps, steps)
                 if due := clock.due(number, before_validation=state.steps == steps):
                     state.seconds = perf_counter() - started
-                    save()
                     if due == "stop":
-                        if world.leads:
-                            save_model(state.shown, run.last, spec, dataset.classes)
-                        log.info("stopped in epoch %d after step %d of %d", state.epoch + 1, state.steps, steps)
-                        if clock.interrupted:
-                            raise KeyboardInterrupt
+                        stop()
                         return tracker.records
+                    save()
             train_loss = _finite(state, run, world) / steps  # the epoch's one wait for the device
             state.seconds = trained = perf_counter() - started
             scores = None
             if val_loader is not None:
                 augment.size = spec.size
-                scores = validate(
-                    state.shown,
-                    augment,
-                    val_loader,
-                    metrics,
-                    flip=recipe.evaluation.flip,
-                    precision=precision,
-                    world=world,
-                )
+                try:
+                    with clock.at_once(world.size == 1):  # several processes can part ways only where they meet
+                        scores = validate(
+                            state.shown,
+                            augment,
+                            val_loader,
+                            metrics,
+                            flip=recipe.evaluation.flip,
+                            precision=precision,
+                            world=world,
+                        )
+                except Interrupted:
+                    stop()
+                    raise
                 clock.validation_seconds = perf_counter() - started - trained
             record = EpochRecord(
                 epoch=state.epoch + 1,
                 step=(state.epoch + 1) * steps,
-                lr=max(group["lr"] for group in state.optimizer.param_groups),
+                lr=highest_rate(state.optimizer),
                 train_loss=train_loss,
                 val_loss=scores and scores.loss,
                 val_top1=scores and scores.top1,
@@ -255,71 +282,16 @@ def _fit(
                 tracker.add(record)
                 if on_epoch:
                     on_epoch(record)
-            if state.epoch < config.epochs and clock.due_after_epoch():
+            if is_over(state, config):
+                break
+            due = clock.due_after_epoch()
+            if due == "stop":
+                stop()
+                return tracker.records
+            if due or Stage.of(recipe, state.epoch, dataset.size) != stage:
                 save()
-    save()
+        save()
     return tracker.records
-
-
-class Stage(NamedTuple):
-    """What stays the same over some epochs; where it changes, the step is made, and compiled, anew.
-
-    Attributes:
-        frozen: Only the classifier head is trained. None if that is so in no epoch.
-        size: Side of the images that the model sees, in pixels.
-    """
-
-    frozen: bool | None
-    size: int
-
-    @classmethod
-    def of(cls, recipe: Recipe, epoch: int, dataset_size: int) -> Stage:
-        """The stage of an epoch, counted from 0, on a data set of images of so many pixels a side."""
-        config = recipe.training
-        frozen = epoch < config.freeze_epochs if config.freeze_epochs else None
-        return cls(frozen, image_size_at(epoch, config.epochs, config.image_sizes, dataset_size))
-
-    def enter(self, model: nn.Module, augment: SketchAugment) -> None:
-        """Bring both into training mode, in this stage."""
-        model.train()
-        if self.frozen is not None:
-            freeze_backbone(model, self.frozen)
-        augment.train()
-        augment.size = self.size
-
-
-def _make_step(
-    state: TrainState,
-    augment: SketchAugment,
-    recipe: Recipe,
-    setting: Setting,
-    precision: torch.dtype,
-    dataset: DatasetMetadata,
-    world: World,
-) -> TrainStep:
-    """A step for the stage that model and augmentation are in, brought into shape on this device."""
-    share = world.share(recipe.data.batch_size)
-    device = state.loss_sum.device
-    step = TrainStep(
-        state.model,
-        augment,
-        state.optimizer,
-        state.scaler,
-        precision=precision,
-        micro_batch=largest_divisor(share, min(share, setting.micro_batch)),
-        config=recipe.training,
-    )
-
-    def trial() -> tuple[Batch, Draws]:
-        draws = augment.draw(recipe.data.batch_size, torch.Generator(device).manual_seed(0))
-        return trial_batch(share, dataset.size, len(dataset.classes), device), world.rows(draws)
-
-    if device.type == "cuda":
-        fit_in_memory(step, *trial())  # alone: processes that wait for each other cannot run out of memory apart
-    step.model = world.wrap(state.model)
-    if setting.compile != "eager":
-        compile_step(step, augment, *trial(), setting.compile, world)
-    return step
 
 
 def _finite(state: TrainState, run: Run, world: World) -> float:
@@ -335,10 +307,6 @@ def _finite(state: TrainState, run: Run, world: World) -> float:
             hint=f"try a smaller optimizer.lr; what {run.root} holds is from before",
         )
     return loss_sum
-
-
-def _out_of_patience(state: TrainState, patience: int | None) -> bool:
-    return patience is not None and state.best_epoch > 0 and state.epoch - state.best_epoch >= patience
 
 
 def _input_spec(recipe: Recipe, dataset: DatasetMetadata, model: nn.Module, size: int) -> InputSpec:

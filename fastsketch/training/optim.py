@@ -76,9 +76,14 @@ def create_schedule(optimizer: Optimizer, config: ScheduleConfig, *, epochs: int
         "warmup_prefix": True,
         "t_in_epochs": False,
     }
-    if config.name == "cosine":
-        length = max(1, epochs * steps_per_epoch - warmup)
+    length = epochs * steps_per_epoch - warmup
+    if config.name == "cosine" and length > 1:  # of a single step it is the beginning, about which timm warns
         return CosineLRScheduler(optimizer, t_initial=length, lr_min=config.min_lr, **shared)
     # timm's step schedule with steps of one optimizer step.
     rate = config.decay_rate ** (1 / steps_per_epoch) if config.name == "exponential" else 1.0
     return StepLRScheduler(optimizer, decay_t=1, decay_rate=rate, **shared)
+
+
+def highest_rate(optimizer: Optimizer) -> float:
+    """That of its groups, of which `layer_decay` makes smaller ones for the backbone's layers."""
+    return float(max(group["lr"] for group in optimizer.param_groups))

@@ -12,6 +12,7 @@ from pathlib import Path
 from fastsketch import atomic
 from fastsketch.environment import environment, git_commit
 from fastsketch.formats.metadata import DatasetMetadata
+from fastsketch.training.saving import saving
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +27,9 @@ def write_record(path: Path, dataset: DatasetMetadata, **resolved: object) -> No
         path: `run.json`, made if it is not there.
         dataset: What is trained on.
         resolved: What was decided on this machine, as JSON can hold it: device, precision, compile, ...
+
+    Raises:
+        FastSketchError: It cannot be written.
     """
     session = {
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -35,7 +39,8 @@ def write_record(path: Path, dataset: DatasetMetadata, **resolved: object) -> No
         "resolved": resolved,
         "environment": {key: value for key, value in environment().items() if key != "date"},
     }
-    atomic.write_json(path, {"sessions": [*_sessions(path), session]})
+    with saving(path):
+        atomic.write_json(path, {"sessions": [*_sessions(path), session]})
 
 
 def _sessions(path: Path) -> list[object]:
@@ -44,6 +49,6 @@ def _sessions(path: Path) -> list[object]:
         return []
     try:
         return list(json.loads(path.read_text(encoding="utf-8"))["sessions"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         log.warning("%s cannot be read (%s) and is begun anew", path, error)
         return []

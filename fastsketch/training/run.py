@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from fastsketch import atomic
 from fastsketch.config import Recipe
-from fastsketch.errors import ConfigError
+from fastsketch.errors import ConfigError, DataError
 from fastsketch.formats.metadata import DatasetMetadata
+from fastsketch.locks import exclusive
 from fastsketch.recipes import load_recipe
+from fastsketch.training.saving import saving
+from fastsketch.training.tracking import read_records
+
+if TYPE_CHECKING:
+    from fastsketch.training.resume import Saved
 
 CHANGEABLE = {
     "description",
@@ -36,7 +46,8 @@ class Run:
     | `run.json`                     | command, versions, hardware and data of every session                |
     | `metrics.jsonl`, `metrics.csv` | one record an epoch                                                  |
     | `last/`, `best/`               | weights and configuration that plain timm opens as `local-dir:`      |
-    | `resume.pt`                    | what the next step needs                                             |
+    | `resume.pt`                    | what the next step needs, and what the run was made with             |
+    | `resume.previous.pt`           | the same, one save before                                            |
     | `evaluation/`, `plots/`        | tables and pictures                                                  |
     """
 
@@ -48,6 +59,7 @@ class Run:
         self.last = root / "last"
         self.best = root / "best"
         self.resume = root / "resume.pt"
+        self.previous = root / "resume.previous.pt"
         self.evaluation = root / "evaluation"
         self.plots = root / "plots"
 
@@ -60,8 +72,53 @@ class Run:
         """
         run = cls(root)
         if not run.config.is_file():
-            raise ConfigError(f"{root} is not a run directory (it has no config.yaml)")
+            raise ConfigError(
+                f"{root} is not a run directory (it has no config.yaml)",
+                hint="the command that began the run, in its run.json, writes it anew" if run.begun else None,
+            )
         return run
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is something that a new run must not write over."""
+        return any(path.exists() for path in (self.config, self.resume, self.previous))
+
+    @contextmanager
+    def held(self, *, resume: bool = False) -> Iterator[None]:
+        """Hold the folder, made if missing, against other processes; what killed ones left half-written goes.
+
+        If nothing came of it, the folder that was made goes too.
+
+        Args:
+            resume: A run may be there.
+
+        Raises:
+            ConfigError: There can be no such folder, or it holds a run already.
+            FastSketchError: Another process trains in it.
+        """
+        made = not self.root.exists()
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except FileExistsError as error:
+            raise ConfigError(f"{self.root} is a file, no folder for a run", hint="choose another --out") from error
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise ConfigError(f"{self.root} cannot be made: {reason}", hint="choose another --out") from error
+        if not os.access(self.root, os.W_OK | os.X_OK):
+            raise ConfigError(f"{self.root} is not yours to write", hint="choose another --out")
+        with exclusive(self.root, hint="wait until that training is done, or choose another --out"):
+            if self.begun and not resume:
+                raise ConfigError(
+                    f"{self.root} holds a run already", hint="continue it with --resume, or choose another"
+                )
+            for folder in (self.root, self.last, self.best, self.evaluation, self.plots):
+                if folder.is_dir():
+                    atomic.sweep(folder)
+            try:
+                yield
+            finally:
+                if made and not any(self.root.iterdir()):
+                    self.root.rmdir()
 
     def recipe(self, overrides: Iterable[str] = ()) -> Recipe:
         """The resolved recipe of the run, with dotted overrides."""
@@ -72,41 +129,65 @@ class Run:
         return DatasetMetadata.load(self.root)
 
     def create(self, recipe: Recipe, dataset: DatasetMetadata) -> None:
-        """Make the directory with its configuration.
+        """Write what the run is made with; of a run that is continued the same again, whatever became of it.
 
         Raises:
-            ConfigError: It holds a run already.
+            FastSketchError: It cannot be written.
         """
-        if self.config.exists():
-            raise ConfigError(f"{self.root} holds a run already", hint="continue it with --resume, or choose another")
-        for folder in (self.last, self.best, self.plots):
-            folder.mkdir(parents=True, exist_ok=True)
-        dataset.save(self.root)
-        recipe.save(self.config)
+        with saving(self.root):
+            for folder in (self.last, self.best, self.plots):
+                folder.mkdir(parents=True, exist_ok=True)
+            dataset.save(self.root)
+            recipe.save(self.config)
 
-    def check(self, recipe: Recipe, dataset: DatasetMetadata) -> None:
+    def check(self, recipe: Recipe, dataset: DatasetMetadata, saved: Saved | None) -> None:
         """Make sure that a training with `recipe` on `dataset` can continue this run.
+
+        What counts is what `resume.pt` says that the run was made with: `config.yaml` may have been edited since. As
+        long as there is no `resume.pt`, nothing has been trained that an edit could spoil.
 
         Raises:
             ConfigError: The data set is another, or a setting that would make it another training.
         """
-        before = self.dataset()
-        if not self.holds(dataset):
+        if saved is not None:
+            before, classes, checksum = saved.recipe, saved.classes, saved.dataset_sha256
+        elif self._unsaved_epochs():
+            held = self.dataset()
+            before, classes, checksum = self.recipe(), held.classes, held.checksum()
+        else:
+            return
+        if classes != dataset.classes:
             raise ConfigError(f"{recipe.data.path} has other classes than the data set that {self.root} was trained on")
-        if before.checksum() != dataset.checksum():
+        if checksum != dataset.checksum():
             raise ConfigError(
                 f"{recipe.data.path} has other images than the data set that {self.root} was trained on",
                 hint="start a new run, from this one's weights with --weights",
             )
-        old, new = _settings(self.recipe()), _settings(recipe)
+        old, new = _settings(before), _settings(recipe)
         changed = [key for key in old if new[key] not in (old[key], "auto") and key not in CHANGEABLE]
         if changed:
-            key = changed[0]
+            changes = "; ".join(f"{key}={old[key]}, not {new[key]}" for key in changed)
             raise ConfigError(
-                f"{self.root} was trained with {key}={old[key]}, not {new[key]}"
-                + (f" (and {len(changed) - 1} more differences)" if len(changed) > 1 else ""),
-                hint="continue it with --resume alone, or choose another --out",
+                f"{self.root} was trained with {changes}",
+                hint="go on with these as they were (in config.yaml, if it was edited), or choose another --out",
             )
+
+    def _unsaved_epochs(self) -> int:
+        """Whole epochs of a run without a `resume.pt`: before the first save a crash leaves one at the most.
+
+        Raises:
+            ConfigError: There are more: `resume.pt` was removed.
+        """
+        try:
+            epochs = len(read_records(self.metrics)) if self.metrics.is_file() else 0
+        except DataError:
+            epochs = 0
+        if epochs > 1:
+            raise ConfigError(
+                f"{self.root} holds a training of {epochs} epochs, but no resume.pt from which to continue it",
+                hint=f"train on from {self.last} with --weights in another --out",
+            )
+        return epochs
 
     def holds(self, dataset: DatasetMetadata) -> bool:
         """Whether `dataset` has the classes, in the order, that the run was trained on."""

@@ -10,6 +10,8 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from fastsketch.training.optim import FUSED
+
 COUNTERS = ("epoch", "steps", "seconds", "best_top1", "best_epoch")
 
 
@@ -62,15 +64,16 @@ class TrainState:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a `state_dict` of the same model and recipe; device, precision, memory order may be others."""
+        """Continue from a `state_dict` of the same model and recipe; device, precision, memory order may be others.
+
+        Raises:
+            RuntimeError, ValueError, KeyError, TypeError, AttributeError, IndexError: It is no such state; this one is
+                good for nothing then but to load another.
+        """
         self.model.load_state_dict(state["model"])
         if self.average is not None:
             self.average.module.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        for parameter, values in self.optimizer.state.items():
-            for key, value in values.items():
-                if isinstance(value, Tensor) and value.shape == parameter.shape:
-                    values[key] = torch.empty_like(parameter).copy_(value)  # fused optimizers want the same strides
+        _load_optimizer(self.optimizer, state["optimizer"])
         if state["scaler"]:  # empty where the loss needed no scale
             self.scaler.load_state_dict(state["scaler"])
         self.loss_sum.fill_(state["loss_sum"])
@@ -81,3 +84,25 @@ class TrainState:
         """The epoch's steps are done and validated."""
         self.epoch, self.steps, self.seconds = self.epoch + 1, 0, 0.0
         self.loss_sum.zero_()
+
+
+def _load_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:
+    """torch looks at the number of groups and of their parameters only, and fails at the next step over the rest."""
+    groups = [dict(group) for group in optimizer.param_groups]
+    optimizer.load_state_dict(saved)
+    for before, group in zip(groups, optimizer.param_groups, strict=True):
+        for key, value in before.items():
+            number = isinstance(value, float | int) and not isinstance(value, bool)
+            if key not in group or (number and not isinstance(group[key], float | int)):
+                raise ValueError(f"the optimizer has no {key}")
+    known = {parameter for group in optimizer.param_groups for parameter in group["params"]}
+    for parameter, values in optimizer.state.items():
+        if parameter not in known:
+            raise ValueError("the optimizer has a state of unknown weights")
+        for key, value in values.items():
+            if not isinstance(value, Tensor):
+                continue
+            if value.shape == parameter.shape:
+                values[key] = torch.empty_like(parameter).copy_(value)  # fused optimizers want the same strides
+            elif isinstance(optimizer, FUSED) and value.ndim:
+                raise ValueError(f"the optimizer has a {key} of {tuple(value.shape)} for {tuple(parameter.shape)}")

@@ -16,10 +16,11 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import platformdirs
 import torch
+from pydantic import Field, TypeAdapter, ValidationError
 
 from fastsketch import atomic
 from fastsketch.augment import create_augment
@@ -40,6 +41,7 @@ from fastsketch.training.compilation import (
 )
 from fastsketch.training.optim import create_optimizer
 from fastsketch.training.precision import loss_scaler, resolve_precision
+from fastsketch.training.saving import saving
 from fastsketch.training.sizes import final_size
 from fastsketch.training.step import Probe, TrainStep
 from fastsketch.training.tokens import apply_tokens, resolve_tokens
@@ -54,9 +56,9 @@ WARMUP, TIMED = 2, 5
 class Setting:
     """One way to run a step; the keys are those of `training`."""
 
-    compile: str
-    channels_last: bool
-    micro_batch: int
+    compile: Literal["eager", "default", "reduce-overhead", "cudagraphs"]
+    channels_last: Annotated[bool, Field(strict=True)]
+    micro_batch: Annotated[int, Field(strict=True, ge=1)]
 
     def __str__(self) -> str:
         order = "channels last" if self.channels_last else "channels first"
@@ -118,7 +120,8 @@ def tune(recipe: Recipe, split: PackSplit, *, classes: int, on_trial: Callable[[
         if _seconds(trial) >= _seconds(best):
             break
         best = trial
-    atomic.write_json(_cache(), {**_remembered(), _key(recipe, size, device): asdict(best.setting)})
+    with saving(_cache()):
+        atomic.write_json(_cache(), {**_remembered(), _key(recipe, size, device): asdict(best.setting)})
     return best
 
 
@@ -129,8 +132,12 @@ def tuned(recipe: Recipe, size: int, device: torch.device) -> Setting:
     if "auto" in (config.compile, config.channels_last) or config.micro_batch is None:
         values = _remembered().get(_key(recipe, size, device))
         if values is not None:
-            found = Setting(**values)
-            log.info("tuned for this device: %s", found)
+            try:
+                found = TypeAdapter(Setting).validate_python(values)
+            except ValidationError:
+                log.warning("%s is damaged: `fastsketch tune` makes it anew", _cache())
+            else:
+                log.info("tuned for this device: %s", found)
     return Setting(
         found.compile if config.compile == "auto" else config.compile,
         found.channels_last if config.channels_last == "auto" else config.channels_last,
@@ -220,6 +227,6 @@ def _remembered() -> dict[str, Any]:
     """What is in the cache; a damaged one is as good as none."""
     try:
         found = json.loads(_cache().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from shapes import convert_shapes, write_shapes
 
-from fastsketch.training.checkpoint import previous_resume
+from fastsketch.training.resume import previous_resume
 
 TRAIN = (
     *("--model", "test_efficientnet", "--device", "cpu", "--epochs", "4"),

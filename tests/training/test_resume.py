@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-import resource
 import signal
 import threading
 from pathlib import Path
@@ -17,12 +16,12 @@ from safetensors.torch import load_file, save_file
 from shapes import convert_shapes, write_shapes
 
 from fastsketch.config import Recipe
-from fastsketch.errors import ConfigError, DataError
+from fastsketch.errors import ConfigError
 from fastsketch.recipes import load_recipe
-from fastsketch.training.checkpoint import load_resume, previous_resume, save_resume
-from fastsketch.training.clock import Clock
+from fastsketch.training.clock import Clock, Interrupted
 from fastsketch.training.distributed import World
 from fastsketch.training.engine import fit
+from fastsketch.training.resume import saved_states
 from fastsketch.training.run import Run
 from fastsketch.training.state import TrainState
 
@@ -74,9 +73,8 @@ def test_ctrl_c_saves_the_step_and_resume_ends_in_the_same_bits(
     whole, broken = Run(tmp_path / "whole"), Run(tmp_path / "broken")
     undisturbed = fit(config, whole)
     stop_after(broken, config, 2, 5)
-    state = load_resume(broken.resume, CPU)
-    assert state is not None
-    assert (state["epoch"], state["steps"]) == (1, 5)
+    state = next(saved_states(broken.resume))
+    assert (state.epoch, state.steps) == (1, 5)
     done: list[int] = []
     records = fit(config, broken, resume=True, on_step=lambda epoch, step, _: done.append(epoch * STEPS + step))
     assert len(done) == 2 * STEPS - 5
@@ -144,58 +142,6 @@ def test_a_damaged_state_falls_back_to_the_one_before(
     assert same_weights(whole, broken)
 
 
-def test_a_state_that_nothing_is_left_of_is_told(tmp_path: Path) -> None:
-    path = tmp_path / "resume.pt"
-    assert load_resume(path, CPU) is None
-    for number in range(2):
-        save_resume(path, {"number": number})
-    assert load_resume(path, CPU) == {"number": 1}
-    path.write_bytes(b"")
-    assert load_resume(path, CPU) == {"number": 0}
-    previous_resume(path).write_bytes(b"nothing")
-    with pytest.raises(DataError, match="cannot be read, nor what was saved before it"):
-        load_resume(path, CPU)
-
-
-def test_a_newer_state_is_told(tmp_path: Path) -> None:
-    torch.save({"format_version": 99}, tmp_path / "resume.pt")
-    with pytest.raises(DataError, match="version 99"):
-        load_resume(tmp_path / "resume.pt", CPU)
-
-
-class Mischief:
-    """What a pickle could do."""
-
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return os.system, ("touch mischief",)
-
-
-def test_nothing_but_tensors_is_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    torch.save({"format_version": 1, "model": Mischief()}, tmp_path / "resume.pt")
-    with pytest.raises(DataError):
-        load_resume(tmp_path / "resume.pt", CPU)
-    assert not (tmp_path / "mischief").exists()
-
-
-def test_a_full_disk_leaves_the_state_before_whole(tmp_path: Path) -> None:
-    path = tmp_path / "resume.pt"
-    save_resume(path, {"weights": torch.ones(10)})
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
-    try:
-        with pytest.raises((OSError, RuntimeError)):
-            save_resume(path, {"weights": torch.ones(1_000_000)})
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handler)
-    state = load_resume(path, CPU)
-    assert state is not None
-    assert torch.equal(state["weights"], torch.ones(10))
-    assert [each.name for each in tmp_path.iterdir()] == ["resume.pt"]
-
-
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -246,10 +192,9 @@ def test_the_average_is_what_is_validated_and_saved(shapes: Path, tmp_path: Path
     first, second = fit(recipe(shapes), plain), fit(recipe(shapes, "training.ema=0.5"), averaged)
     assert [record.train_loss for record in first] == [record.train_loss for record in second]
     assert all(one.val_loss != other.val_loss for one, other in zip(first, second, strict=True))
-    state = load_resume(averaged.resume, CPU)
-    assert state is not None
+    state = next(saved_states(averaged.resume))
     saved = load_file(averaged.last / "model.safetensors")
-    assert all(torch.equal(saved[key], tensor) for key, tensor in state["average"].items())
+    assert all(torch.equal(saved[key], tensor) for key, tensor in (state.average or {}).items())
 
 
 def test_the_clock_keeps_what_saving_and_validation_took_in_reserve() -> None:
@@ -268,7 +213,9 @@ def test_signals_are_heard_once_and_only_in_the_main_thread() -> None:
     with clock.listening():
         os.kill(os.getpid(), signal.SIGTERM)
         assert clock.due(0) == "stop"
-        assert clock.interrupted
+        with pytest.raises(Interrupted) as stopped:
+            clock.raise_if_asked()
+        assert stopped.value.signal == signal.SIGTERM
         assert signal.getsignal(signal.SIGTERM) == before
     heard: list[bool] = []
 

@@ -16,7 +16,7 @@ from fastsketch.config import Recipe
 from fastsketch.errors import BackendMissing, ConfigError, FastSketchError
 from fastsketch.recipes import load_recipe
 from fastsketch.training.services import check_services, open_services
-from fastsketch.training.tracking import EpochRecord, Tracker
+from fastsketch.training.tracking import EpochRecord, Tracker, read_records
 
 KEY = "0" * 40
 
@@ -46,7 +46,9 @@ def session(root: Path, tracker: str, epochs: range, top1: float | None = 0.5) -
     """One session of a run that begins after the epochs before `epochs`."""
     root.mkdir(exist_ok=True)
     services = open_services(recipe(tracker), root)
-    with Tracker(root / "metrics.jsonl", epochs.start - 1, services) as tracking:
+    path = root / "metrics.jsonl"
+    earlier = read_records(path)[: epochs.start - 1] if path.is_file() else []
+    with Tracker(path, earlier, services) as tracking:
         for epoch in epochs:
             tracking.add(record(epoch, top1))
 
@@ -129,7 +131,7 @@ def test_what_was_not_validated_is_left_out(tmp_path: Path) -> None:
 
 def test_an_epoch_is_on_the_disk_at_once(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
-    with Tracker(tmp_path / "metrics.jsonl", 0, open_services(recipe("tensorboard"), tmp_path)) as tracker:
+    with Tracker(tmp_path / "metrics.jsonl", (), open_services(recipe("tensorboard"), tmp_path)) as tracker:
         tracker.add(record(1))
         assert scalars(tmp_path / "tensorboard")["val/top1"] == [(1, 0.5)]
 
@@ -251,7 +253,7 @@ def test_what_wandb_refuses_is_one_line(
 
 def test_a_run_that_fails_is_marked(tmp_path: Path, wandb: FakeWandb) -> None:
     services = open_services(recipe("wandb"), tmp_path)
-    with pytest.raises(RuntimeError), Tracker(tmp_path / "metrics.jsonl", 0, services):
+    with pytest.raises(RuntimeError), Tracker(tmp_path / "metrics.jsonl", (), services):
         raise RuntimeError
     assert wandb.exit_codes == [1]
 

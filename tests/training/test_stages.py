@@ -14,7 +14,7 @@ from fastsketch.augment import Targets
 from fastsketch.errors import ConfigError
 from fastsketch.evaluation import evaluate_run
 from fastsketch.recipes import load_recipe
-from fastsketch.training import engine
+from fastsketch.training import stages
 from fastsketch.training.engine import fit
 from fastsketch.training.run import Run
 from fastsketch.training.step import TrainStep
@@ -76,7 +76,7 @@ def test_train_and_val_together_leave_nothing_to_validate(shapes: Path, tmp_path
 def test_each_stage_is_brought_into_shape_once(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[tuple[str, int]] = []
     monkeypatch.setattr(
-        engine, "compile_step", lambda step, augment, batch, draws, mode, world: tried.append((mode, augment.size))
+        stages, "compile_step", lambda step, augment, batch, draws, mode, world: tried.append((mode, augment.size))
     )
     overrides = [*SMALL, "training.image_sizes=[16,32]", "training.epochs=4", "training.compile=default"]
     fit(load_recipe(None, overrides, data__path=str(shapes)), Run(tmp_path / "run"))

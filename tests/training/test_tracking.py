@@ -57,7 +57,7 @@ def test_a_resumed_run_drops_the_epochs_that_it_repeats(tmp_path: Path) -> None:
     first = Tracker(path)
     for epoch in (1, 2, 3):
         first.add(record(epoch))
-    resumed = Tracker(path, 2)
+    resumed = Tracker(path, first.records[:2])
     assert [each.epoch for each in resumed.records] == [1, 2]
     resumed.add(record(3, 0.75))
     assert read_records(path) == [record(1), record(2), record(3, 0.75)]
@@ -65,10 +65,10 @@ def test_a_resumed_run_drops_the_epochs_that_it_repeats(tmp_path: Path) -> None:
 
 def test_services_hear_of_everything(tmp_path: Path) -> None:
     path, listeners = tmp_path / "metrics.jsonl", (Listener(), Listener())
-    with Tracker(path, 0, listeners[:1]) as tracker:
+    with Tracker(path, (), listeners[:1]) as tracker:
         tracker.add(record(1))
         tracker.add(record(2))
-    with pytest.raises(KeyboardInterrupt), Tracker(path, 1, listeners[1:]) as tracker:  # noqa: PT012
+    with pytest.raises(KeyboardInterrupt), Tracker(path, [record(1)], listeners[1:]) as tracker:  # noqa: PT012
         tracker.add(record(2))
         raise KeyboardInterrupt
     assert listeners[0].calls == [("begin", []), ("add", 1), ("add", 2), ("close", False)]

@@ -1,0 +1,29 @@
+"""What makes a training impossible and can be seen without torch, which takes seconds to import."""
+
+from __future__ import annotations
+
+from fastsketch.config import Recipe
+from fastsketch.errors import ConfigError
+from fastsketch.formats.metadata import DatasetMetadata
+
+
+def check_data(recipe: Recipe) -> DatasetMetadata:
+    """The data set of a recipe, which has what a training with it needs.
+
+    Raises:
+        ConfigError: There is no data set, no split to validate on, or there are fewer images than a batch has.
+        DataError: Its metadata are damaged.
+    """
+    folder = recipe.data.path
+    if folder is None:
+        raise ConfigError("no data set given", hint="set data.path")
+    dataset = DatasetMetadata.load(folder)
+    if recipe.data.train_split == "train" and "val" not in dataset.splits:
+        raise ConfigError(
+            f"{folder} has no 'val' split, by which the best epoch is chosen",
+            hint="convert a source with a val/ folder, or one without split folders, which --split divides",
+        )
+    images = dataset.split(recipe.data.train_split).samples
+    if recipe.data.batch_size > images:
+        raise ConfigError(f"a batch of {recipe.data.batch_size} is more than the {images} training images")
+    return dataset
