@@ -37,9 +37,14 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def sweep(folder: Path) -> None:
     """Remove what killed processes left half-written in `folder`, which this process holds against all others."""
-    for stray in folder.glob(f".*.{_MARK}-*"):
-        if stray.is_file():
-            stray.unlink(missing_ok=True)
+    for path in folder.iterdir():
+        if is_temporary(path):
+            path.unlink(missing_ok=True)
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether that is one of our temporary files, by its name."""
+    return path.name.startswith(".") and f".{_MARK}-" in path.name and path.is_file()
 
 
 def _is_being_written(temporary: Path) -> bool:

@@ -11,8 +11,8 @@ far it has been carried out, so that the same command continues after a kill and
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
-import shutil
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -29,12 +29,13 @@ import numpy.typing as npt
 from fastsketch import __version__, atomic
 from fastsketch.config import ConvertConfig
 from fastsketch.convert.decode import PAPER, DecodeError, decode
+from fastsketch.convert.destination import Destination
 from fastsketch.convert.journal import Journal
-from fastsketch.errors import ConfigError, DataError, FastSketchError
-from fastsketch.formats import metadata as dataset_json
+from fastsketch.convert.plan import DEFAULT_SPLIT, Item, chosen_classes, plan, split_spec
+from fastsketch.errors import DataError, FastSketchError
 from fastsketch.formats.beton import require_ffcv
 from fastsketch.formats.export import FORMATS, export
-from fastsketch.formats.metadata import DatasetMetadata, Skipped, SourceRecord, SplitRecord
+from fastsketch.formats.metadata import FILE_NAME, DatasetMetadata, Skipped, SourceRecord, SplitRecord
 from fastsketch.formats.pack import PackWriter, count_ink_patches
 from fastsketch.locks import exclusive
 from fastsketch.sources import Source
@@ -50,6 +51,9 @@ CHUNK = 32
 JOURNAL_SECONDS = 2.0
 """At least so long between two journal entries; each costs an fsync of every file."""
 
+UNGUARDED = 'a script must call convert under `if __name__ == "__main__":`, or with workers=1'
+"""For worker processes import the caller's script before anything else, and would convert once more."""
+
 Progress = Callable[[int, float], None]
 """Called with the number of samples done and the share of all work that is done, in [0, 1]."""
 
@@ -61,6 +65,7 @@ def convert_dataset(
 
     Work goes on in `<destination>.partial`, which takes the place of `destination` when it is complete. If the
     partial folder of an interrupted conversion with the same configuration is there, the conversion continues.
+    Nothing is ever written over or deleted that was not written by a conversion.
 
     Args:
         source: What `open_source` returned.
@@ -69,8 +74,10 @@ def convert_dataset(
         progress: Told after every chunk.
 
     Raises:
-        ConfigError: `destination` exists, or the split contradicts the source.
-        DataError: A class is empty or entirely unreadable; with `config.strict` also the first unreadable sample.
+        ConfigError: `destination` exists, or what is in the way is not ours; it lies in the source, or the source in
+            it; the split contradicts the source.
+        DataError: There is one class alone, or a class is empty or entirely unreadable; with `config.strict` also the
+            first unreadable sample.
         BackendMissing: The library of a format is not installed.
         FastSketchError: The disk is full, a worker died (the same command continues), or another process is at it.
     """
@@ -89,7 +96,7 @@ def convert_dataset(
         place.check(overwrite=config.overwrite)
         with exclusive(place.partial):
             journal = _begin(place, fingerprint, source, config.size)
-            metadata = _convert(plan(source, classes, spec, config.seed, journal), classes, journal, place, config, progress)
+            metadata = _convert(source, classes, spec, journal, place.partial, config, progress)
             metadata = export(place.partial, metadata, formats)
             metadata.save(place.partial)
             recorded = {file.name for record in metadata.splits.values() for file in record.all_files()}
@@ -142,18 +149,26 @@ def _formats(config: ConvertConfig) -> tuple[str, ...]:
     return formats
 
 
+def _begin(place: Destination, fingerprint: str, source: Source, size: int) -> Journal:
+    """The journal to go on from, when all that does not belong to it is deleted."""
+    place.check_partial()
+    journal = Journal.open(place.partial, fingerprint, source, size)
+    if not journal.done:
+        journal.save(place.partial)  # the first file of all: it says that the folder is ours
+        place.start_over()
+    return journal
+
+
 def _convert(
     source: Source,
     classes: tuple[str, ...],
     spec: SplitSpec | None,
+    journal: Journal,
     partial: Path,
     config: ConvertConfig,
     progress: Progress | None,
 ) -> DatasetMetadata:
     """Write the pack into `partial`, or what is missing of it, and describe it."""
-    journal = Journal.open(partial, _fingerprint(source, config, spec), source)
-    if not journal.done:
-        _empty(partial)
     with ExitStack() as stack:
         writers = {split: stack.enter_context(PackWriter(partial, split)) for split in SPLITS}
         for split, writer in writers.items():
@@ -234,6 +249,7 @@ def _decoded(plan: Iterator[Item], config: ConvertConfig) -> Iterator[tuple[list
     window: deque[tuple[list[Item], Future[_Chunk]]] = deque()
     try:
         with process_pool(workers) as pool:
+            started = pool.submit(os.getpid)
             for items in chunks:
                 samples = [item.sample for item in items]
                 window.append((items, pool.submit(_decode_chunk, samples, config.size, config.resize)))
@@ -243,6 +259,8 @@ def _decoded(plan: Iterator[Item], config: ConvertConfig) -> Iterator[tuple[list
             for earliest, future in window:
                 yield earliest, future.result()
     except BrokenProcessPool as error:
+        if started.exception():
+            raise FastSketchError("no decoding process could start", hint=UNGUARDED) from error
         raise FastSketchError(
             "a decoding process was killed, most likely for want of memory",
             hint="the same command continues; try it with --workers 1",
@@ -265,7 +283,7 @@ def _append(
     kept: list[Item] = []
     for position, item in enumerate(items):
         journal.begin(item.label, classes)
-        journal.pass_by(item.sample, item.offset)
+        journal.pass_by(item.sample, item.offset, item.listed)
         if reason := chunk.failures.get(position):
             if strict:
                 raise DataError(f"{item.sample.id}: {reason}", hint="mend or remove it, or drop --strict to skip it")
@@ -303,4 +321,4 @@ def _finish(writers: dict[str, PackWriter], journal: Journal, size: int) -> dict
 def _fingerprint(source: Source, config: ConvertConfig, spec: SplitSpec | None) -> str:
     """All that decides the resulting bytes; a partial conversion is continued only if it is the same."""
     settings = config.model_dump(include={"size", "resize", "classes", "seed", "strict"})
-    return f"{__version__} {source.kind} {os.path.realpath(source.root)} {source.class_names} {spec} {settings}"
+    return f"{__version__} {source.kind} {os.path.realpath(source.root)!r} {source.class_names} {spec} {settings}"

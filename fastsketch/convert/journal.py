@@ -8,13 +8,13 @@ from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
 from fastsketch import atomic
 from fastsketch.errors import DataError
 from fastsketch.formats.metadata import Skipped
-from fastsketch.sources import Source
-from fastsketch.sources.sample import Sample
+from fastsketch.formats.names import pack_names
+from fastsketch.sources.sample import SPLITS, Sample, Source
 
 log = logging.getLogger(__name__)
 
@@ -22,9 +22,9 @@ log = logging.getLogger(__name__)
 class Totals(BaseModel):
     """Sums over a split's images: their number, their pixels, and the squares of their pixels."""
 
-    samples: int = 0
-    sum: int = 0
-    squares: int = 0
+    samples: NonNegativeInt = 0
+    sum: NonNegativeInt = 0
+    squares: NonNegativeInt = 0
 
 
 class Journal(BaseModel):
@@ -35,6 +35,7 @@ class Journal(BaseModel):
         label: The class under way.
         offset: Samples of that class that are done.
         last: Id of the last sample done: if it is elsewhere now, the source has changed in the meantime.
+        listed: All samples of that class, likewise.
         class_samples: Images of that class that could be decoded.
         done: Images written.
         skipped: Samples that could not be decoded.
@@ -44,32 +45,51 @@ class Journal(BaseModel):
 
     FILE_NAME: ClassVar[str] = "journal.json"
 
+    model_config = ConfigDict(extra="forbid")
+
     fingerprint: str
-    label: int = 0
-    offset: int = 0
+    label: NonNegativeInt = 0
+    offset: NonNegativeInt = 0
     last: str = ""
-    class_samples: int = 0
-    done: int = 0
+    listed: NonNegativeInt = 0
+    class_samples: NonNegativeInt = 0
+    done: NonNegativeInt = 0
     skipped: list[Skipped] = []
     totals: dict[str, Totals] = {}
-    lengths: dict[str, dict[str, int]] = {}
+    lengths: dict[str, dict[str, NonNegativeInt]] = {}
 
     @classmethod
-    def open(cls, partial: Path, fingerprint: str, source: Source) -> Journal:
-        """The journal of an interrupted conversion with the same settings and files; else a new one."""
-        path = partial / cls.FILE_NAME
-        if not path.is_file():
-            return cls(fingerprint=fingerprint)
+    def read(cls, folder: Path) -> Journal | None:
+        """The journal in a folder: it says that all files there were written by a conversion."""
+        path = folder / cls.FILE_NAME
         try:
-            journal = cls.model_validate_json(path.read_bytes())
+            return cls.model_validate_json(path.read_bytes()) if path.is_file() else None
         except ValidationError:
+            return None
+
+    @classmethod
+    def open(cls, partial: Path, fingerprint: str, source: Source, size: int) -> Journal:
+        """The journal of an interrupted conversion with the same settings and files; else a new one.
+
+        What is not, in every entry, what a conversion to images of `size` px can have left means starting over.
+        """
+        new = cls(fingerprint=fingerprint)
+        path = partial / cls.FILE_NAME
+        if not path.exists():
+            return new
+        journal = cls.read(partial)
+        same = journal is not None and journal.fingerprint == fingerprint
+        if journal is None or (same and not journal._consistent(len(source.class_names), size)):
             log.warning("%s is damaged: starting over", path)
-            return cls(fingerprint=fingerprint)
-        if journal.fingerprint == fingerprint and journal._fits(source):
-            log.info("continuing after %d samples", journal.done)
+        elif not same or not journal._fits(source):
+            log.info("%s was begun with other settings or other files: starting over", partial)
+        elif damage := journal._missing(partial):
+            log.warning("%s is shorter than recorded: starting over", damage)
+        else:
+            if journal.done:
+                log.info("continuing after %d samples", journal.done)
             return journal
-        log.info("%s was begun with other settings or other files: starting over", partial)
-        return cls(fingerprint=fingerprint)
+        return new
 
     def save(self, partial: Path) -> None:
         """Write the journal, atomically."""
@@ -81,9 +101,9 @@ class Journal(BaseModel):
             self.finish_class(classes)
             self.label, self.class_samples = label, 0
 
-    def pass_by(self, sample: Sample, offset: int) -> None:
-        """Note that the sample at `offset` of its class is done, whatever came of it."""
-        self.offset, self.last = offset + 1, sample.id
+    def pass_by(self, sample: Sample, offset: int, listed: int) -> None:
+        """Note that the sample at `offset` of its class of `listed` samples is done, whatever came of it."""
+        self.offset, self.last, self.listed = offset + 1, sample.id, listed
 
     def count(self, split: str, samples: int, sums: npt.NDArray[np.uint64]) -> None:
         """Add `samples` images with the pixel sums uint64 [samples, 2] to a split's totals."""
@@ -103,5 +123,36 @@ class Journal(BaseModel):
             )
 
     def _fits(self, source: Source) -> bool:
+        """Whether the class under way is what it was: of as many samples, the last one done in the same place."""
+        if not self.offset:
+            return True
         samples = source.samples(self.label)
-        return not self.offset or (len(samples) >= self.offset and samples[self.offset - 1].id == self.last)
+        return len(samples) == self.listed and samples[self.offset - 1].id == self.last
+
+    def _consistent(self, classes: int, size: int) -> bool:
+        """Whether all numbers go together, for images of `size` px."""
+        totals = {split: self.totals.get(split, Totals()) for split in SPLITS}
+        widths = {"images": size * size, "labels": 8, "ink": 2}
+        return (
+            self.label < classes
+            and self.class_samples <= self.offset <= self.listed
+            and self.class_samples <= self.done == sum(total.samples for total in totals.values())
+            and {*self.totals, *self.lengths} <= {*SPLITS}
+            and all(total.sum <= 255 * total.samples * size * size for total in totals.values())
+            and all(total.squares <= 255 * total.sum for total in totals.values())
+            and (not self.done or self.lengths.keys() == totals.keys())
+            and all(
+                lengths.keys() == pack_names(split).keys()
+                and all(lengths[column] == width * totals[split].samples for column, width in widths.items())
+                for split, lengths in self.lengths.items()
+            )
+        )
+
+    def _missing(self, partial: Path) -> Path | None:
+        """A file that is shorter than the journal says, or not there; those of empty splits may be gone already."""
+        for split, lengths in self.lengths.items():
+            for column, name in pack_names(split).items():
+                path = partial / name
+                if lengths[column] and (not path.is_file() or path.stat().st_size < lengths[column]):
+                    return path
+        return None

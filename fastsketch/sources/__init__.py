@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fastsketch.errors import ConfigError
 from fastsketch.sources.filelist import FileListSource
+from fastsketch.sources.files import entries
 from fastsketch.sources.folder import FolderSource
 from fastsketch.sources.quickdraw import SUFFIXES, QuickDrawSource
 from fastsketch.sources.sample import Source
@@ -18,14 +19,14 @@ def open_source(path: Path) -> Source:
 
     Raises:
         ConfigError: There is nothing at `path`, or it is a file of another kind.
-        DataError: The folder holds nothing that fastsketch can read.
+        DataError: The folder holds nothing that fastsketch can read, or not in a way that can be meant.
     """
     if not path.exists():
         raise ConfigError(f"{path}: no such file or folder")
     if path.is_dir():
         if (path / "filelist.txt").is_file():
             return FileListSource(path / "filelist.txt")
-        if any(entry.name.endswith(SUFFIXES) for entry in path.iterdir()):
+        if any(entry.name.endswith(SUFFIXES) for entry in entries(path)):
             return QuickDrawSource(path)
         return FolderSource(path)
     if path.name.endswith(SUFFIXES):

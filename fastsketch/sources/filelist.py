@@ -2,37 +2,43 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from fastsketch.errors import DataError
-from fastsketch.sources.sample import ImageSample
+from fastsketch.sources.files import open_regular
+from fastsketch.sources.sample import ImageSample, is_printable, printable
 
 
 class FileListSource:
     """Exactly the images that the list names, whatever else lies beside them; empty lines are passed over.
 
     Raises:
-        DataError: The list is empty or not UTF-8, or a line is not `<class>/<image>` below the list's folder.
+        DataError: The list is empty, cannot be read or is not UTF-8, or a line is not `<class>/<image>` below the
+            list's folder.
     """
 
     kind = "filelist"
-    has_splits = False
+    splits: tuple[str, ...] = ()
 
     def __init__(self, filelist: Path) -> None:
         self.root = filelist.parent
         self._files: dict[str, list[str]] = defaultdict(list)
         try:
-            lines = filelist.read_text(encoding="utf-8-sig").splitlines()
+            with open_regular(filelist) as file:
+                lines = re.split("\r\n|\r|\n", file.read().decode("utf-8-sig"))
+        except OSError as error:
+            raise DataError(f"{filelist}: cannot be read ({error.strerror})") from error
         except UnicodeDecodeError as error:
             raise DataError(f"{filelist}: not UTF-8 ({error.reason} at byte {error.start})") from error
         for number, line in enumerate(lines, start=1):
             entry = PurePosixPath(line.strip())
             if not entry.parts:
                 continue
-            if len(entry.parts) != 2 or entry.is_absolute() or ".." in entry.parts:
-                raise DataError(f"{filelist}, line {number}: '{entry}' is not <class>/<image>")
+            if len(entry.parts) != 2 or entry.is_absolute() or ".." in entry.parts or not is_printable(entry.parts[0]):
+                raise DataError(f"{filelist}, line {number}: '{printable(str(entry))}' is not <class>/<image>")
             self._files[entry.parts[0]].append(str(entry))
         if not self._files:
             raise DataError(f"{filelist}: the list is empty")
@@ -40,5 +46,6 @@ class FileListSource:
 
     def samples(self, label: int) -> Sequence[ImageSample]:
         """The listed images of one class, sorted by id; one that is missing on disk shows up when it is decoded."""
-        names = sorted(set(self._files[self.class_names[label]]))
-        return [ImageSample(name, self.root / name) for name in names]
+        names = set(self._files[self.class_names[label]])
+        found = [ImageSample(printable(name), self.root / name) for name in names]
+        return sorted(found, key=lambda sample: sample.id)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fastsketch.errors import DataError
-from fastsketch.sources.sample import SPLITS, ImageSample
+from fastsketch.sources.files import entries, is_folder, walk
+from fastsketch.sources.sample import SPLITS, ImageSample, is_printable, printable
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm", ".pbm"})
 
@@ -17,15 +18,18 @@ log = logging.getLogger(__name__)
 SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 """Folder names that mean a split."""
 
+LAYOUTS = "expected ROOT/<class>/<image> or ROOT/train/<class>/<image>"
+
 
 class FolderSource:
     """Images sorted into one folder a class, with or without a level of split folders above.
 
     A level counts as split folders only if there is a `train` and *every* folder has a split's name: TU-Berlin has a
-    class that is called `train`.
+    class that is called `train`. Links to folders and images are followed.
 
     Raises:
-        DataError: There is no folder with images, a class exists in `val` or `test` only, or its name is not UTF-8.
+        DataError: The folders cannot be meant as classes: there is none, or one alone, all images lie deeper, a class
+            exists in `val` or `test` only, or its name is not UTF-8 or not one line.
     """
 
     kind = "folder"
@@ -33,61 +37,97 @@ class FolderSource:
     def __init__(self, root: Path) -> None:
         self.root = root
         folders = _subfolders(root)
-        self.has_splits = "train" in folders and all(name in SPLIT_FOLDERS for name in folders)
-        self._roots = (
-            {name: SPLIT_FOLDERS[name] for name in folders} if self.has_splits else {".": None}
-        )  # folder below the root -> split
-        if not self.has_splits and len(mistaken := [name for name in folders if name in SPLIT_FOLDERS]) > 1:
-            log.warning(
-                "%s: %s are read as classes; they are splits where there is a train/ and no other folder than splits",
-                root,
-                ", ".join(mistaken),
-            )
-        duplicates = [s for s in SPLITS if list(self._roots.values()).count(s) > 1]
-        if duplicates:
-            raise DataError(f"{root}: two folders mean the split '{duplicates[0]}'", hint="keep one of them")
+        self._roots = _split_folders(root, folders)
+        self.splits = tuple(split for split in SPLITS if split in self._roots.values())
         classes = {folder: set(_subfolders(root / folder)) for folder in self._roots}
         self.class_names = tuple(sorted(set().union(*classes.values())))
         if not self.class_names:
+            loose = sum(map(_is_image, entries(root)))
+            found = f"; {loose} images lie directly in it" if loose else ""
+            raise DataError(f"{root}: no class folders with images{found}", hint=LAYOUTS)
+        if foreign := [name for name in self.class_names if not is_printable(name)]:
             raise DataError(
-                f"{root}: no class folders with images",
-                hint="expected ROOT/<class>/<image> or ROOT/train/<class>/<image>",
+                f"{root}: the folder name '{printable(foreign[0])}' is not UTF-8 or not one line", hint="rename it"
             )
-        if foreign := [name for name in self.class_names if name != _printable(name)]:
-            raise DataError(f"{root}: the folder name '{_printable(foreign[0])}' is not UTF-8", hint="rename it")
-        if self.has_splits and (missing := sorted(set(self.class_names) - classes["train"])):
+        if self.splits and (missing := sorted(set(self.class_names) - classes["train"])):
             raise DataError(f"{root}: class '{missing[0]}' is in another split but not in train/")
+        self._check_depth()
 
     def samples(self, label: int) -> Sequence[ImageSample]:
         """All images of one class over all splits, sorted by id; hidden files and other file types are passed over."""
         name = self.class_names[label]
         found = [
-            ImageSample(_printable(path.relative_to(self.root).as_posix()), path, split)
+            ImageSample(printable(path.relative_to(self.root).as_posix()), path, split)
             for folder, split in self._roots.items()
-            for path in _images(self.root / folder / name)
+            for path in self._images(folder, name)
         ]
         if not found:
             raise DataError(f"{self.root}: class '{name}' has no image", hint="add images or remove the folder")
-        if self.has_splits and all(sample.split != "train" for sample in found):
+        if self.splits and all(sample.split != "train" for sample in found):
             raise DataError(
                 f"{self.root}: class '{name}' has no image in train/", hint="add images or remove the class"
             )
         return sorted(found, key=lambda sample: sample.id)
 
+    def _images(self, folder: str, name: str) -> Iterator[Path]:
+        """All images of a class below a split's folder, at any depth."""
+        path = self.root / folder / name
+        if not path.is_dir():  # a class need not be in every split
+            return
+        status = self.root.stat()  # a link up to the root would make one class of all
+        for entry in walk(path, {(status.st_dev, status.st_ino)}):
+            if _is_image(entry):
+                yield Path(entry.path)
+
+    def _check_depth(self) -> None:
+        """Make sure that the folders are the classes: one alone is none, nor are those that hold but folders."""
+        folders = [
+            path for folder in self._roots for name in self.class_names if (path := self.root / folder / name).is_dir()
+        ]
+        alone = len(self.class_names) == 1
+        if not alone and any(_is_image(entry) for path in folders for entry in entries(path)):
+            return
+        first, inner = next(((path, found) for path in folders if (found := _subfolders(path))), (folders[0], []))
+        named = ", ".join(printable(name) for name in inner[:2]) + (", …" if len(inner) > 2 else "")
+        if alone:
+            count = sum(1 for folder in self._roots for _ in self._images(folder, self.class_names[0]))
+            raise DataError(
+                f"{self.root}: {count:,} images of one class '{self.class_names[0]}'",
+                hint=f"if its folders ({named}) are the classes, convert {first}" if inner else LAYOUTS,
+            )
+        if any(True for folder in self._roots for name in self.class_names for _ in self._images(folder, name)):
+            raise DataError(
+                f"{self.root}: no class folder holds images itself, all are deeper",
+                hint=f"if the folders of {first} ({named}) are the classes, convert that; if not, move the images up",
+            )
+
+
+def _split_folders(root: Path, folders: list[str]) -> dict[str, str | None]:
+    """Folder below the root → split; the root alone where the folders are no splits."""
+    mistaken = [name for name in folders if name in SPLIT_FOLDERS]
+    if "train" in folders and len(mistaken) == len(folders):
+        for split in SPLITS:
+            if [SPLIT_FOLDERS[name] for name in folders].count(split) > 1:
+                raise DataError(f"{root}: two folders mean the split '{split}'", hint="keep one of them")
+        return {name: SPLIT_FOLDERS[name] for name in folders}
+    if mistaken and len(mistaken) == len(folders) and any(_subfolders(root / name) for name in folders):
+        raise DataError(
+            f"{root}: there is {' and '.join(f'{name}/' for name in folders)} but no train/",
+            hint=f"expected ROOT/train/<class>/<image>; to divide what there is, convert {root / folders[0]}",
+        )
+    if len(mistaken) > 1:
+        log.warning(
+            "%s: %s are read as classes; they are splits where there is a train/ and no other folder than splits",
+            root,
+            ", ".join(mistaken),
+        )
+    return {".": None}
+
 
 def _subfolders(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+    return [entry.name for entry in entries(folder) if is_folder(entry)]
 
 
-def _printable(name: str) -> str:
-    """The bytes of a file name that are not UTF-8 as `\\xe9`: Python's stand-ins for them cannot be written to JSON."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
-
-
-def _images(folder: Path) -> list[Path]:
-    return [
-        Path(parent, name)
-        for parent, _, names in os.walk(folder)
-        for name in names
-        if not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
-    ]
+def _is_image(entry: os.DirEntry[str]) -> bool:
+    """By its name alone: what cannot be read is told when it is tried."""
+    return os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES and not is_folder(entry)

@@ -9,37 +9,54 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import numpy as np
 
 from fastsketch.errors import DataError
-from fastsketch.sources.sample import StrokeSample
+from fastsketch.sources.files import open_regular
+from fastsketch.sources.sample import StrokeSample, is_printable, printable
 from fastsketch.sources.strokes import Stroke
 
 SUFFIXES = (".ndjson", ".ndjson.gz")
+
+LONGEST = 1 << 22
+"""Bytes of a line: as numbers, its points take some forty times as much memory while they are drawn."""
+
+_LONGEST_KEY = 100
+"""Letters of a `key_id`: Google's have 16."""
+
+_TOO_LONG = b"too long"
+"""Stands for a line that is."""
 
 
 class QuickDrawSource:
     """A folder of `<class>.ndjson[.gz]` files, or a single such file.
 
     Raises:
-        DataError: No such file, or two files for one class.
+        DataError: No such file, two files for one class, a folder or a pipe with a file's name, or a name that is not
+            UTF-8 or not one line.
     """
 
     kind = "quickdraw"
-    has_splits = False
+    splits: tuple[str, ...] = ()
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        files = [root] if root.is_file() else sorted(root.iterdir())
+        files = sorted(root.iterdir()) if root.is_dir() else [root]
         self._files: dict[str, Path] = {}
         for path in files:
             suffix = next((s for s in SUFFIXES if path.name.endswith(s)), None)
             if suffix is None or path.name.startswith("."):
                 continue
             name = path.name.removesuffix(suffix).removeprefix("full_simplified_").removeprefix("full_raw_")
+            if not is_printable(name):
+                raise DataError(f"{root}: the file name '{printable(path.name)}' is not UTF-8 or not one line")
+            if not path.is_file():
+                raise DataError(f"{path}: not a file", hint="remove it, or put a file of drawings in its place")
             if name in self._files:
                 raise DataError(f"{path}: the class '{name}' is already in {self._files[name].name}")
             self._files[name] = path
@@ -51,19 +68,43 @@ class QuickDrawSource:
         """All drawings of one class, sorted by id; one class at a time is in memory (about 90 MB for the largest)."""
         name = self.class_names[label]
         path = self._files[name]
-        opener = gzip.open if path.suffix == ".gz" else open
         try:
-            with opener(path, "rb") as lines:
-                found = [
-                    StrokeSample(_id(name, number, line), line)
-                    for number, line in enumerate(lines, start=1)
-                    if line.strip()
-                ]
+            with open_regular(path) as file, _decompressed(path, file) as lines:
+                found = [StrokeSample(_id(name, number, line), line) for number, line in _lines(lines)]
         except (OSError, EOFError, zlib.error) as error:
-            raise DataError(f"{path}: cannot be read to its end ({error})", hint="fetch the file again") from error
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+            raise DataError(f"{path}: cannot be read to its end ({reason})", hint="fetch the file again") from error
         if not found:
             raise DataError(f"{path}: class '{name}' has no drawing")
-        return sorted(found, key=lambda sample: sample.id)
+        return sorted(_distinct(found), key=lambda sample: sample.id)
+
+
+def _decompressed(path: Path, file: BinaryIO) -> BinaryIO:
+    return cast(BinaryIO, gzip.open(file, "rb")) if path.suffix == ".gz" else file
+
+
+def _lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """The lines that are not blank, numbered from 1; of one that is too long, only that it is."""
+    number = 0
+    while line := file.readline(LONGEST):
+        number += 1
+        if len(line) == LONGEST and not line.endswith(b"\n"):
+            while line and not line.endswith(b"\n"):
+                line = file.readline(LONGEST)
+            yield number, _TOO_LONG
+        elif line.strip():
+            yield number, line
+
+
+def _distinct(samples: list[StrokeSample]) -> Iterator[StrokeSample]:
+    """The samples, of which those that have an earlier one's id get another."""
+    seen: set[str] = set()
+    for number, sample in enumerate(samples, start=1):
+        id = sample.id
+        while id in seen:
+            id += f", drawing {number}"
+        seen.add(id)
+        yield sample if id == sample.id else replace(sample, id=id)
 
 
 def parse_drawing(line: bytes) -> list[Stroke]:
@@ -72,6 +113,8 @@ def parse_drawing(line: bytes) -> list[Stroke]:
     Raises:
         ValueError: The line is not JSON or not a drawing.
     """
+    if line == _TOO_LONG:
+        raise ValueError(f"a line of more than {LONGEST:,} bytes")
     try:
         with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and that is looked for below
             strokes = [np.array(stroke[:2], dtype=np.float32).T for stroke in json.loads(line)["drawing"]]
@@ -88,7 +131,9 @@ def parse_drawing(line: bytes) -> list[Stroke]:
 def _id(class_name: str, number: int, line: bytes) -> str:
     """`<class>/<key_id>`; a line without one is known by its number, so that the summary can point at it."""
     try:
-        key = json.loads(line)["key_id"]
+        key = str(json.loads(line)["key_id"])
     except (ValueError, KeyError, TypeError, RecursionError):
+        key = ""
+    if not 0 < len(key) <= _LONGEST_KEY:
         key = f"line-{number:09d}"
-    return f"{class_name}/{key}"
+    return printable(f"{class_name}/{key}")

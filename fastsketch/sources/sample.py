@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,15 @@ from typing import Protocol
 SPLITS = ("train", "val", "test")
 """The names of the splits, in the order in which they are written and reported."""
 
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+"""Control characters, line breaks by other names, and what stands for bytes that are not UTF-8."""
+
+_LIKE_AN_ESCAPE = re.compile(r"\\(?=x[0-9a-f]{2}|u[0-9a-f]{4})")
+
 
 @dataclass(frozen=True, slots=True)
 class ImageSample:
-    """An image file. `id` is its path below the source's root, with forward slashes."""
+    """An image file. `id` is its path below the source's root, with forward slashes, `printable`."""
 
     id: str
     path: Path
@@ -51,8 +57,8 @@ class Source(Protocol):
         ...
 
     @property
-    def has_splits(self) -> bool:
-        """Whether every sample says which split it belongs to."""
+    def splits(self) -> tuple[str, ...]:
+        """The splits that the source comes with: either none, or every sample says which of them it belongs to."""
         ...
 
     def samples(self, label: int) -> Sequence[Sample]:
@@ -62,3 +68,24 @@ class Source(Protocol):
             DataError: The class has no sample, or its file cannot be read.
         """
         ...
+
+
+def printable(name: str) -> str:
+    r"""A name that can be written as UTF-8 and printed on one line, and no two names as the same.
+
+    What cannot is written as `\x0a` or `\u2028`, a byte of a file name that is not UTF-8 as `\xe9`, and a backslash
+    that would read as one of these as `\x5c`. All other names stay as they are.
+    """
+    return _UNPRINTABLE.sub(_escape, _LIKE_AN_ESCAPE.sub(r"\\x5c", name))
+
+
+def is_printable(name: str) -> bool:
+    """Whether a name is UTF-8 and one line."""
+    return not _UNPRINTABLE.search(name)
+
+
+def _escape(letter: re.Match[str]) -> str:
+    code = ord(letter[0])
+    if 0xDC80 <= code <= 0xDCFF:  # Python's stand-in for a byte
+        return f"\\x{code - 0xDC00:02x}"
+    return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}"

@@ -11,6 +11,9 @@ import numpy as np
 from fastsketch.errors import ConfigError, DataError
 from fastsketch.sources.sample import SPLITS
 
+MOST = 10**9
+"""Samples of a class that can be asked for."""
+
 
 @dataclass(frozen=True, slots=True)
 class SplitSpec:
@@ -38,7 +41,7 @@ class SplitSpec:
         usable = 2 <= len(parts) <= len(SPLITS) and parts[0] > 0 and min(parts) >= 0
         if usable and abs(sum(parts) - 1) < 1e-6:
             return cls(parts, counts=False)
-        if usable and all(part.is_integer() for part in parts):
+        if usable and all(part.is_integer() and part <= MOST for part in parts):
             return cls(parts, counts=True)
         raise ConfigError(
             f"'{text}' is not a split",

@@ -251,17 +251,6 @@ def test_overwrite_replaces_a_data_set(shapes: Path, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fresh", "out"]
 
 
-@pytest.mark.parametrize("name", ["folder", "file"])
-def test_overwrite_deletes_nothing_but_data_sets(shapes: Path, tmp_path: Path, name: str) -> None:
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "folder/thesis.tex").write_text("precious")
-    (tmp_path / "file").write_text("precious")
-    with pytest.raises(ConfigError, match="is no data set: --overwrite will not delete it"):
-        convert_dataset(open_source(shapes), tmp_path / name, changed(overwrite=True))
-    assert content(tmp_path / "folder") == {"thesis.tex": b"precious"}
-    assert (tmp_path / "file").read_text() == "precious"
-
-
 def test_an_overwrite_that_fails_leaves_the_earlier_data_set(shapes: Path, damaged: Path, tmp_path: Path) -> None:
     convert_dataset(open_source(shapes), tmp_path / "out", CONFIG)
     before = content(tmp_path / "out")
@@ -274,13 +263,6 @@ def test_an_overwrite_that_fails_leaves_the_earlier_data_set(shapes: Path, damag
     assert content(tmp_path / "out") == before
     convert_dataset(open_source(damaged), tmp_path / "out", changed(overwrite=True, split="0.5/0.5"), unchanged)
     assert content(tmp_path / "out") != before
-
-
-def test_an_overwrite_that_was_killed_while_deleting_is_no_obstacle(shapes: Path, tmp_path: Path) -> None:
-    convert_dataset(open_source(shapes), tmp_path / "out", changed(size=16))
-    shutil.copytree(tmp_path / "out", tmp_path / "out.earlier")
-    convert_dataset(open_source(shapes), tmp_path / "out", changed(overwrite=True))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
 
 
 def test_an_empty_folder_as_destination(shapes: Path, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ def test_lists_exactly_what_is_named_in_torchvisions_order(tmp_path: Path) -> No
     (tmp_path / "airplane/unlisted.png").touch()
     source = open_source(tmp_path)
     assert source.kind == "filelist"
-    assert not source.has_splits
+    assert not source.splits
     assert source.class_names == ("Zebra", "airplane", "person walking", "train")
     assert [sample.id for sample in source.samples(1)] == ["airplane/10.png", "airplane/2.png"]
     assert [sample.path for sample in source.samples(2)] == [tmp_path / "person walking/7.png"]

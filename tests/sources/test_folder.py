@@ -57,7 +57,7 @@ def test_samples_are_sorted_by_id_and_ids_are_paths_below_the_root(tmp_path: Pat
     touch(tmp_path, "b/2.png", "b/10.png", "b/sub/1.png", "a (x)/é 1.png")
     source = open_source(tmp_path)
     assert isinstance(source, FolderSource)
-    assert not source.has_splits
+    assert not source.splits
     assert ids(source) == [["a (x)/é 1.png"], ["b/10.png", "b/2.png", "b/sub/1.png"]]
     assert [sample.split for sample in source.samples(1)] == [None] * 3
 
@@ -66,7 +66,7 @@ def test_samples_are_sorted_by_id_and_ids_are_paths_below_the_root(tmp_path: Pat
 def test_split_folders_by_any_of_their_names(tmp_path: Path, validation: str) -> None:
     touch(tmp_path, "train/a/1.png", "train/b/1.png", f"{validation}/a/2.png", f"{validation}/b/2.png", "test/a/3.png")
     source = FolderSource(tmp_path)
-    assert source.has_splits
+    assert source.splits == ("train", "val", "test")
     assert source.class_names == ("a", "b")
     found = {(sample.id, sample.split) for sample in source.samples(0)}
     assert found == {("train/a/1.png", "train"), (f"{validation}/a/2.png", "val"), ("test/a/3.png", "test")}
@@ -74,16 +74,16 @@ def test_split_folders_by_any_of_their_names(tmp_path: Path, validation: str) ->
 
 
 def test_train_alone_is_a_split(tmp_path: Path) -> None:
-    touch(tmp_path, "train/a/1.png")
+    touch(tmp_path, "train/a/1.png", "train/b/1.png")
     source = FolderSource(tmp_path)
-    assert source.has_splits
-    assert source.class_names == ("a",)
+    assert source.splits == ("train",)
+    assert source.class_names == ("a", "b")
 
 
 def test_the_class_train_of_tu_berlin_is_no_split(tmp_path: Path) -> None:
     touch(tmp_path, "airplane/1.png", "train/2.png", "truck/3.png")
     source = FolderSource(tmp_path)
-    assert not source.has_splits
+    assert not source.splits
     assert source.class_names == ("airplane", "train", "truck")
     assert ids(source)[1] == ["train/2.png"]
 
@@ -108,9 +108,10 @@ def test_splits_without_class_folders_are_not_taken_for_classes(tmp_path: Path) 
 
 
 def test_hidden_and_other_files_are_passed_over(tmp_path: Path) -> None:
-    touch(tmp_path, "a/1.png", "a/._1.png", "a/Thumbs.db", "a/notes.txt", ".cache/x.png", "readme.md")
+    touch(tmp_path, "a/1.png", "a/._1.png", "a/Thumbs.db", "a/notes.txt", "a/.thumbnails/1.png", "b/2.png")
+    touch(tmp_path, ".cache/x.png", "readme.md")
     source = FolderSource(tmp_path)
-    assert ids(source) == [["a/1.png"]]
+    assert ids(source) == [["a/1.png"], ["b/2.png"]]
 
 
 def test_two_names_for_validation_are_refused(tmp_path: Path) -> None:
@@ -159,6 +160,7 @@ def test_file_names_that_are_not_utf8_get_printable_ids(tmp_path: Path) -> None:
     folder = os.path.join(os.fsencode(tmp_path), b"caf")
     os.mkdir(folder)
     Path(os.fsdecode(os.path.join(folder, b"\xe9.png"))).touch()
+    touch(tmp_path, "dog/1.png")
     (sample,) = FolderSource(tmp_path).samples(0)
     assert sample.id == r"caf/\xe9.png"
     assert sample.path.exists()

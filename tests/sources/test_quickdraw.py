@@ -30,7 +30,7 @@ def test_a_file_a_class_and_a_line_a_drawing(tmp_path: Path, suffix: str) -> Non
     (tmp_path / "readme.txt").touch()
     source = open_source(tmp_path)
     assert source.kind == "quickdraw"
-    assert not source.has_splits
+    assert not source.splits
     assert source.class_names == ("The Eiffel Tower", "hot dog")
     assert [sample.id for sample in source.samples(1)] == ["hot dog/30", "hot dog/4", "hot dog/5"]
 
