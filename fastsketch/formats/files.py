@@ -78,8 +78,8 @@ class FileRecord(BaseModel):
     def damage(self, folder: Path, what: str) -> DataError:
         """The error for a file that is not what it should be, in one line, with the remedy."""
         hint = "convert the data set again"
-        if not self.name.endswith((".u8", ".i64", ".u16", ".jsonl")):
-            hint = f"delete it and write it anew from the pack: fastsketch convert {folder} --format all"
+        if format := {".beton": "ffcv", ".tar": "dali", ".idx": "dali"}.get(Path(self.name).suffix):
+            hint = f"delete it and write it anew from the pack: fastsketch convert {folder} --format {format}"
         return DataError(f"{folder / self.name} {what}", hint=hint)
 
 

@@ -224,7 +224,7 @@ def _json(value: object) -> str:
 
 
 def _damaged(path: Path, what: str) -> DataError:
-    return DataError(f"{path} is damaged ({one_line(what)})", hint="convert the data set again")
+    return DataError(f"{path} is damaged ({one_line(what, 160)})", hint="convert the data set again")
 
 
 def split_parts(name: str) -> list[str]:

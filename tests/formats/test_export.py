@@ -1,15 +1,22 @@
 from __future__ import annotations
 
+import os
+import shutil
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from packs import write_pack
+from flips import flipped
+from packs import write_all_formats, write_pack
 
 from fastsketch.config import ConvertConfig
 from fastsketch.convert import add_formats, convert_dataset
 from fastsketch.errors import BackendMissing, ConfigError, DataError, FastSketchError
 from fastsketch.formats import export as exporting
+from fastsketch.formats.export import export
+from fastsketch.formats.inspection import verify
 from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.locks import exclusive
 from fastsketch.sources import open_source
@@ -40,6 +47,133 @@ def test_metadata_record_every_file_of_every_format(tmp_path: Path) -> None:
     recorded = {file.name for record in metadata.splits.values() for file in record.all_files()}
     assert recorded | {"dataset.json"} == contents(tmp_path / "data").keys()
     assert list(metadata.splits["train"].formats) == ["dali"]
+
+
+# ------------------------------------------------------------------------------------------- what is there already
+
+
+FILES = ("train.beton", "train-00000.tar", "train-00000.idx")
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("recorded", [False, True])
+@pytest.mark.parametrize("position", [0, -1, None])
+def test_a_file_that_is_something_else_is_refused_and_kept(
+    tmp_path: Path, file: str, recorded: bool, position: int | None
+) -> None:
+    """M13: over a damaged tar or beton the exit code was 0. Unrecorded, it may be the user's own."""
+    pytest.importorskip("ffcv")
+    folder = tmp_path / "data"
+    (write_all_formats if recorded else write_pack)(folder, {"train": 9, "val": 3})
+    content = bytearray((folder / file).read_bytes() if recorded else b"a file of the user's own")
+    if position is None:
+        content += b"\0"
+    else:
+        content[position] ^= 1
+    (folder / file).write_bytes(content)
+    before = contents(folder)
+    with pytest.raises(DataError, match=rf"{file} is there and is not what would be written") as caught:
+        add_formats(folder, ConvertConfig(format="all"))
+    assert "delete it if" in str(caught.value.hint)
+    assert contents(folder) == before
+    (folder / file).unlink()
+    add_formats(folder, ConvertConfig(format="all"))
+    verify(folder, DatasetMetadata.load(folder))
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("elsewhere")])
+def test_what_is_no_file_is_refused(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    folder = tmp_path / "data"
+    write_pack(folder, {"train": 9})
+    make(folder / "train-00000.idx")
+    with pytest.raises(DataError, match="is not what would be written"):
+        add_formats(folder, ConvertConfig(format="dali"))
+    assert len(list(folder.iterdir())) == 6
+
+
+def test_damage_in_a_format_that_is_not_asked_for_is_told(tmp_path: Path) -> None:
+    """M13: what is recorded is verified."""
+    pytest.importorskip("ffcv")
+    folder = tmp_path / "data"
+    write_all_formats(folder, {"train": 9})
+    with (
+        flipped(folder / "train.beton", 8 * 12_345),
+        pytest.raises(DataError, match=r"train\.beton is not as") as caught,
+    ):
+        add_formats(folder, ConvertConfig(format="dali"))
+    assert "--format ffcv" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("gone", [("train.beton",), ("val-00000.tar",), FILES])
+def test_recorded_files_that_are_gone_are_written_anew(tmp_path: Path, gone: tuple[str, ...]) -> None:
+    """The remedy that messages about a damaged file name: delete it, then `convert DATA --format`."""
+    pytest.importorskip("ffcv")
+    folder = tmp_path / "data"
+    write_all_formats(folder, {"train": 9, "val": 3})
+    before = contents(folder)
+    for file in gone:
+        (folder / file).unlink()
+    add_formats(folder, ConvertConfig(format="all"))
+    assert contents(folder) == before
+
+
+def test_killed_at_any_write_it_ends_in_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every point between two files, and within one: whole files stay and are kept, half ones go."""
+    pytest.importorskip("ffcv")
+    expected = tmp_path / "expected"
+    write_all_formats(expected, {"train": 9, "val": 3})
+    write_pack_at(tmp_path / "pack")
+
+    class Killed(BaseException):
+        pass
+
+    real, finished = os.replace, False
+    for number in range(9):
+        folder = write_pack_at(tmp_path / f"killed-{number}")
+        done = 0
+
+        def replace(source: Path, target: Path, folder: Path = folder, number: int = number) -> None:
+            nonlocal done
+            if done == number:
+                # What SIGKILL would leave: nothing cleans up.
+                shutil.copyfile(source, folder / ".train-00000.fastsketch-writes-999999999.tar")
+                raise Killed
+            done += 1
+            real(source, target)
+
+        with monkeypatch.context() as patch, suppress(Killed):
+            patch.setattr(os, "replace", replace)
+            add_formats(folder, ConvertConfig(format="all"))
+            finished = True
+        left = {name: content for name, content in contents(folder).items() if "fastsketch-writes" not in name}
+        assert left["dataset.json"] == contents(expected if finished else tmp_path / "pack")["dataset.json"]
+        whole = contents(expected) | {"dataset.json": left["dataset.json"]}
+        assert all(content == whole[name] for name, content in left.items())  # nothing half-made
+        times = {name: (folder / name).stat().st_mtime_ns for name in left if name != "dataset.json"}
+        add_formats(folder, ConvertConfig(format="all"))
+        assert contents(folder) == contents(expected)
+        assert times == {name: (folder / name).stat().st_mtime_ns for name in times}
+        if finished:
+            break
+    assert (finished, number) == (True, 7)  # two betons, two tars with an index each, dataset.json
+
+
+def test_a_conversion_replaces_what_an_earlier_one_left(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    metadata = write_pack(folder, {"train": 9})
+    whole = export(folder, metadata, ["dali"])
+    index = folder / "train-00000.idx"
+    expected, written = index.read_bytes(), index.stat().st_mtime_ns
+    assert export(folder, metadata, ["dali"]) == whole
+    assert index.stat().st_mtime_ns == written
+    index.write_bytes(b"of other images")
+    assert export(folder, metadata, ["dali"]) == whole
+    assert index.read_bytes() == expected
+
+
+def write_pack_at(folder: Path) -> Path:
+    write_pack(folder, {"train": 9, "val": 3})
+    return folder
 
 
 def test_a_pack_that_was_edited_is_not_copied(tmp_path: Path) -> None:
