@@ -5,9 +5,10 @@
     PYTHONPATH=tests .venv/bin/python -m fuzz images 123       this case again, with what it printed
     PYTHONPATH=tests .venv/bin/python -m fuzz corpus H4        an entry of the corpus again (`corpus all`: every one)
 
-A case is a function of its kind and its seed alone (`fuzz.kinds`): files in a folder of its own, and one or more command
-lines. The zygote (`fuzz.zygote`) has imported everything heavy once and forks a child for each command, with limits on
-memory and time; the judge (`fuzz.judge`) looks at the exit code, at what was printed and at what was written.
+A case is a function of its kind and its seed alone (`fuzz.kinds`): files in a folder of its own, and one or more
+command lines. The zygote (`fuzz.zygote`) has imported everything heavy once and forks a child for each command, with
+limits on memory and time; the judge (`fuzz.judge`) looks at the exit code, at what was printed and at what was
+written.
 
 `--keep FOLDER` with a single case leaves its files there as they were before the command. A case that failed is made
 small by hand and added to `fuzz.corpus`, which `make test` runs as a whole.

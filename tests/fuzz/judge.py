@@ -106,7 +106,7 @@ def _told(errors: str) -> list[str]:
 
 
 def frame(outcome: Outcome) -> str:
-    """Exception and last line of the product in a traceback, printed or reported: two cases with the same are one failure."""
+    """Exception and last line of the product in a traceback, printed or reported: by these failures are told apart."""
     text = outcome.stdout + outcome.stderr + outcome.report
     if "Traceback" not in text:
         return ""

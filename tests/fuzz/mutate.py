@@ -8,19 +8,20 @@ from random import Random
 from typing import Any
 
 ODD: list[Any] = [
-    None, True, False, 0, -1, 1, 2, 3, 7, 255, 256, 2**31, 2**63, -(2**63) - 1, 10**25, 10**12, 0.5, -0.0, 1e-300, 1e308,
-    float("nan"), float("inf"), float("-inf"), "", "x", "0", "1", "-1", "nan", "train", "../../ESCAPED", "/ESCAPED",
-    "a/b", "..", ".", "\ud800", "\x00", "é\u202e", "\n", "a" * 5000, "$x_{$", "[bold]", [], {}, [[]], [{}], [0], [-1],
-    [10**12], ["x"], [None], {"a": 1}, {"": {}}, [1, 2, 3], "pickle",
+    None, True, False, 0, -1, 1, 2, 3, 7, 255, 256, 2**31, 2**63, -(2**63) - 1, 10**25, 10**12, 0.5, -0.0, 1e-300,
+    1e308, float("nan"), float("inf"), float("-inf"), "", "x", "0", "1", "-1", "nan", "train", "../../ESCAPED",
+    "/ESCAPED", "a/b", "..", ".", "\ud800", "\x00", "é\u202e", "\n", "a" * 5000, "$x_{$", "[bold]", [], {}, [[]],
+    [{}], [0], [-1], [10**12], ["x"], [None], {"a": 1}, {"": {}}, [1, 2, 3], "pickle",
 ]  # fmt: skip
 """Values of every type and size that JSON and YAML can say."""
 
 NAMES = [
-    "$x_{$", r"$\frac{1}{0$", "[bold]x[/]", "[/]", "[red]", "-rf", "--out", "a b", " lead", "trail ", "a\nb", "a\rb", "a\tb", "\x1b[31mred",
-    "\x07", "é", "e\u0301", "\u202etxt", "猫", "😀", "a" * 200, "猫" * 80, "CON", "nul", "aux.txt", "...", "..x", "~", "#", "%s%d",
-    "{0}", "a:b", "a;b", "a,b", '"q"', "'q'", "\\", "a\\b", "*", "?", "a&b", "`id`", "$(id)", "\udce9", "\udcff\udcfe", "con\udce9",
-    "train", "val", "test", "dataset.json", ".hidden", "x.png", "x.partial", "0", "None", "null", "true", "\u2028", "\u0085", "\x7f",
-    "\u200b", "\ufeff", "\u00a0", "_", "__init__", "^x", "\\alpha", "$", "$$", "$\\", "a$b$c", "\\n", "<b>", "=1+1",
+    "$x_{$", r"$\frac{1}{0$", "[bold]x[/]", "[/]", "[red]", "-rf", "--out", "a b", " lead", "trail ", "a\nb", "a\rb",
+    "a\tb", "\x1b[31mred", "\x07", "é", "e\u0301", "\u202etxt", "猫", "😀", "a" * 200, "猫" * 80, "CON", "nul",
+    "aux.txt", "...", "..x", "~", "#", "%s%d", "{0}", "a:b", "a;b", "a,b", '"q"', "'q'", "\\", "a\\b", "*", "?",
+    "a&b", "`id`", "$(id)", "\udce9", "\udcff\udcfe", "con\udce9", "train", "val", "test", "dataset.json", ".hidden",
+    "x.png", "x.partial", "0", "None", "null", "true", "\u2028", "\u0085", "\x7f", "\u200b", "\ufeff", "\u00a0", "_",
+    "__init__", "^x", "\\alpha", "$", "$$", "$\\", "a$b$c", "\\n", "<b>", "=1+1",
 ]  # fmt: skip
 """Names of files and classes that a file system allows and a program may stumble over."""
 
@@ -78,7 +79,9 @@ def mutated(rng: Random, value: Any, times: int | None = None) -> Any:
         elif way == 6:
             holder[key] = near(rng, holder[key])
         else:  # a subtree where another belongs
-            holder[key] = copy.deepcopy(rng.choice(holders)) if not isinstance(holder[key], dict | list) else str(holder[key])
+            holder[key] = (
+                copy.deepcopy(rng.choice(holders)) if not isinstance(holder[key], dict | list) else str(holder[key])
+            )
     return value
 
 
@@ -89,9 +92,11 @@ def near(rng: Random, value: Any) -> Any:
     if isinstance(value, int):
         return rng.choice((value + 1, value - 1, -value, value * 2, str(value), float(value), value + 0.5))
     if isinstance(value, float):
-        return rng.choice((-value, value * 1e30, value + 1, str(value), int(value)))
+        return rng.choice((-value, value * 1e30, value + 1, str(value), round(value, 1)))
     if isinstance(value, str):
-        return rng.choice((value + "x", value[:-1], value.upper(), value + "/", "../" + value, value + "\x00", f" {value}"))
+        return rng.choice(
+            (value + "x", value[:-1], value.upper(), value + "/", "../" + value, value + "\x00", f" {value}")
+        )
     if isinstance(value, list):
         return rng.choice((value * 2, value[:-1], value[::-1], [value], dict.fromkeys(map(str, range(len(value))))))
     if isinstance(value, dict):

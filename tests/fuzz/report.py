@@ -6,24 +6,32 @@ from collections import Counter
 
 from fuzz.case import Result
 
+ROW = "{:10} {:>6} {:>7} {:>6} {:>6} {:>7} {:>10} {:>6} {:>8} {:>8}"
+
 
 def report(results: list[Result]) -> int:
     """Print a table by kind and the failures, those with the same exception and place as one; 1 if there are any."""
-    print(f"{'kind':10} {'cases':>6} {'exit 0':>7} {'1':>6} {'2':>6} {'failed':>7} {'traceback':>10} {'hangs':>6} {'peak MB':>8} {'seconds':>8}")
-    for kind in [*dict.fromkeys(sorted(result.kind for result in results)), "all"]:
+    print(ROW.format("kind", "cases", "exit 0", "1", "2", "failed", "traceback", "hangs", "peak MB", "seconds"))
+    for kind in [*sorted({result.kind for result in results}), "all"]:
         of = [result for result in results if kind in (result.kind, "all")]
-        last = [result.outcomes[-1] for result in of]
-        codes = Counter(outcome.code for outcome in last)
-        print(
-            f"{kind:10} {len(of):6,} {codes[0]:7,} {codes[1]:6,} {codes[2]:6,} {sum(bool(each.problems) for each in of):7,} "
-            f"{sum('Traceback' in each.problems for each in of):10,} {sum('hangs' in each.problems for each in of):6,} "
-            f"{max(outcome.peak for each in of for outcome in each.outcomes) / 1e6:8,.0f} "
-            f"{sum(outcome.seconds for each in of for outcome in each.outcomes):8,.0f}"
+        outcomes = [outcome for result in of for outcome in result.outcomes]
+        codes = Counter(result.outcomes[-1].code for result in of)
+        told = (
+            len(of),
+            codes[0],
+            codes[1],
+            codes[2],
+            sum(bool(result.problems) for result in of),
+            sum(bool(result.frame) for result in of),
+            sum(outcome.timed_out for outcome in outcomes),
+            round(max(outcome.peak for outcome in outcomes) / 1e6),
+            round(sum(outcome.seconds for outcome in outcomes)),
         )
-    failed: dict[tuple[str, str], list[Result]] = {}
+        print(ROW.format(kind, *(f"{number:,}" for number in told)))
+    failures: dict[tuple[str, str], list[Result]] = {}
     for result in results:
         if result.problems:
-            failed.setdefault((result.kind, result.frame or result.problems[0]), []).append(result)
-    for (kind, what), same in sorted(failed.items(), key=lambda item: -len(item[1])):
+            failures.setdefault((result.kind, result.frame or result.problems[0]), []).append(result)
+    for (kind, what), same in sorted(failures.items(), key=lambda item: -len(item[1])):
         print(f"{len(same):5} × {kind} {same[0].seed}: {what}")
-    return int(bool(failed))
+    return int(bool(failures))

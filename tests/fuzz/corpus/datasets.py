@@ -12,6 +12,7 @@ from typing import Any
 
 from fuzz.case import Case
 from fuzz.corpus import entry
+from fuzz.sealing import recorded_anew, sealed
 from fuzz.templates import TINY, Templates
 
 Change = Callable[[dict[str, Any]], object]
@@ -30,7 +31,7 @@ def described(folder: Path, templates: Templates, change: Change) -> Path:
     ds = templates.put("ds", folder)
     record = json.loads((ds / "dataset.json").read_text())
     change(record)
-    (ds / "dataset.json").write_text(json.dumps(record))
+    (ds / "dataset.json").write_bytes(sealed(record))
     return ds
 
 
@@ -86,6 +87,7 @@ def _beton(at: int, new: bytes, folder: Path, templates: Templates) -> Case:
     with path.open("r+b") as file:
         file.seek(at)
         file.write(new)
+    recorded_anew(path.parent)
     train = [*COMMANDS["train"], "--set", "data.loader=ffcv"]
     return Case([train], codes=(1,), preload=("ffcv.loader", "ffcv.fields"))
 

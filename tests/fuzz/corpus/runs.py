@@ -37,7 +37,8 @@ for title, text in {
     "brackets": b"[" * 100_000,
     "list": b"[]\n[]\n",
     "fields": b'{"epoch": 1}\n{"epoch": 2}\n',
-    "types": b'{"epoch": "x", "step": [], "lr": null, "train_loss": {}, "val_loss": "", "val_top1": "x", "val_top5": 0, "seconds": 0, "images_per_second": 0}\n' * 2,
+    "types": b'{"epoch": "x", "step": [], "lr": null, "train_loss": {}, "val_loss": "", "val_top1": "x", '
+    b'"val_top5": 0, "seconds": 0, "images_per_second": 0}\n' * 2,
     "UTF-8": b"\xff\n",
     "zeros": bytes(1000),
 }.items():
@@ -65,7 +66,10 @@ for number, (path, value) in enumerate(
     [
         *((("",), value) for value in ([], None, 1, "x", {})),
         *((("pretrained_cfg",), value) for value in ([], None, 1, "x")),
-        *((("pretrained_cfg", "input_size"), value) for value in (None, [], 3, "x", [1, 32, "x"], [1, 32, -1], [1, 1, 10**12], [10**9, 32, 32])),
+        *(
+            (("pretrained_cfg", "input_size"), value)
+            for value in (None, [], 3, "x", [1, 32, "x"], [1, 32, -1], [1, 1, 10**12], [10**9, 32, 32])
+        ),
         *((("pretrained_cfg", "mean"), value) for value in (None, 0.5, ["x"], [NAN], [[1]])),
         *((("pretrained_cfg", "std"), value) for value in (None, [0], [-1], ["x"])),
         *((("architecture",), value) for value in (None, 1, [], "x", "local-dir:/etc", "hf-hub:x/y", "../x")),

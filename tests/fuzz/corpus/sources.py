@@ -42,7 +42,13 @@ def _mathtext(folder: Path, templates: Templates) -> Case:
     images(folder, templates, "$x_{$", r"$\frac{1}{0$", "[red]", "^")
     split = [*CONVERT[:-1], "2/1/1"]
     train = ["train", "out", *TINY, "--set", "data.batch_size=4", "--out", "run"]
-    commands = [split, ["inspect", "out", "--sheet", "out.png"], ["preview", "out", "--out", "out.png"], train, ["evaluate", "run"]]
+    commands = [
+        split,
+        ["inspect", "out", "--sheet", "out.png"],
+        ["preview", "out", "--out", "out.png"],
+        train,
+        ["evaluate", "run"],
+    ]
     return Case(commands, writes=("out", "run"), codes=(0,))
 
 

@@ -8,9 +8,23 @@ from random import Random
 
 from fuzz.case import Case
 from fuzz.mutate import damaged, mutated
+from fuzz.sealing import recorded_anew, sealed
 from fuzz.templates import TINY, Templates
 
-TEXTS = [b"", b"{}", b"[]", b"null", b"1", b"[" * 100_000, b'{"a":' * 50_000, b"\xff\xfe", b'"x"', b"\0", b"{\"format_version\": 1}", b"NaN"]
+TEXTS = [
+    b"",
+    b"{}",
+    b"[]",
+    b"null",
+    b"1",
+    b"[" * 100_000,
+    b'{"a":' * 50_000,
+    b"\xff\xfe",
+    b'"x"',
+    b"\0",
+    b'{"format_version": 1}',
+    b"NaN",
+]
 
 
 def case(rng: Random, folder: Path, templates: Templates) -> Case:
@@ -22,6 +36,8 @@ def case(rng: Random, folder: Path, templates: Templates) -> Case:
             path.write_bytes(described_otherwise(rng, path.read_bytes()))
         else:
             other(rng, ds)
+    if rng.random() < 0.3:
+        recorded_anew(ds)
     return command(rng, folder)
 
 
@@ -37,7 +53,8 @@ def described_otherwise(rng: Random, text: bytes) -> bytes:
         lines.insert(rng.randrange(len(lines)), rng.choice(lines))
         return b"".join(lines)
     try:
-        return json.dumps(mutated(rng, json.loads(text))).encode("ascii")
+        changed = mutated(rng, json.loads(text))
+        return sealed(changed) if rng.random() < 0.7 else json.dumps(changed).encode("ascii")
     except (ValueError, TypeError, RecursionError):
         return b"{"
 
@@ -74,12 +91,25 @@ def command(rng: Random, folder: Path) -> Case:
     if way <= 7:
         formats = rng.choice(("dali", "dali", "pack", "all"))
         # numba, which FFCV imports, maps a gigabyte.
-        return Case([["convert", "ds", "--format", formats]], writes=("ds",), preload=("ffcv.fields",) if formats == "all" else ())
+        return Case(
+            [["convert", "ds", "--format", formats]],
+            writes=("ds",),
+            preload=("ffcv.fields",) if formats == "all" else (),
+        )
     if way == 8:
         tokens = rng.choice(([], [], ["--tokens", "--set", "model.name=test_vit"]))
         return Case([["preview", "ds", "--out", "out.png", *tokens]], writes=("out.png",))
     loader = rng.choice(("auto", "resident", "pack"))
     split = rng.choice(("train", "train", "train+val"))
-    options = ["--set", f"data.loader={loader}", "--set", f"data.train_split={split}", "--max-minutes", "0.02", "--out", "out"]
+    options = [
+        "--set",
+        f"data.loader={loader}",
+        "--set",
+        f"data.train_split={split}",
+        "--max-minutes",
+        "0.02",
+        "--out",
+        "out",
+    ]
     normalize = rng.choice(("unit", "standard"))
     return Case([["train", "ds", *TINY, *options, "--set", f"augment.normalize={normalize}"]])

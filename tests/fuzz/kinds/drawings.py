@@ -13,13 +13,17 @@ from fuzz.mutate import damaged, mutated
 from fuzz.templates import Templates
 
 LINES = [
-    b"", b"\n", b"{}", b"[]", b"null", b"1", b'"drawing"', b"{", b"[" * 100_000, b'{"drawing": ' + b"[" * 5000 + b"]" * 5000 + b"}",
-    b'{"drawing": [[[1e999, 2], [3, NaN]]]}', b'{"drawing": [[[1, 2], [3]]]}', b'{"drawing": [[], [[]], [[], []]]}',
-    b'{"drawing": [[[1, 2], [3, 4]]], "key_id": "\\ud800"}', b'{"drawing": [[[1, 2], [3, 4]]], "key_id": {"a": [1]}}',
-    b'{"drawing": "abc"}', b'{"drawing": {"0": [[1], [2]]}}', b'{"drawing": [[["1", "2"], ["3", "x"]]]}', b"\xff\xfe{\0}\0",
-    b'{"drawing": [[[true, false], [null, 3]]]}', b'{"drawing": [[[1' + b"0" * 5000 + b"], [1]]]}", b"\xef\xbb\xbf{}", b"\0" * 100,
-    b'{"drawing": [[[-1e38, 1e38], [-1e38, 1e38]]]}', b'{"drawing": [[[1e-45, 2e-45], [0, 0]]]}', b'{"drawing": [[[5], [5]]]}',
-    b'{"drawing": [[[0, 1e15], [0, 1]], [[3e38, -3e38], [0, 0]]]}', b'{"key_id": "a\\nb\\u0000", "drawing": [[[1, 2], [3, 4]]]}',
+    b"", b"\n", b"{}", b"[]", b"null", b"1", b'"drawing"', b"{", b"[" * 100_000,
+    b'{"drawing": ' + b"[" * 5000 + b"]" * 5000 + b"}", b'{"drawing": [[[1e999, 2], [3, NaN]]]}',
+    b'{"drawing": [[[1, 2], [3]]]}', b'{"drawing": [[], [[]], [[], []]]}',
+    b'{"drawing": [[[1, 2], [3, 4]]], "key_id": "\\ud800"}',
+    b'{"drawing": [[[1, 2], [3, 4]]], "key_id": {"a": [1]}}', b'{"drawing": "abc"}',
+    b'{"drawing": {"0": [[1], [2]]}}', b'{"drawing": [[["1", "2"], ["3", "x"]]]}', b"\xff\xfe{\0}\0",
+    b'{"drawing": [[[true, false], [null, 3]]]}', b'{"drawing": [[[1' + b"0" * 5000 + b"], [1]]]}",
+    b"\xef\xbb\xbf{}", b"\0" * 100, b'{"drawing": [[[-1e38, 1e38], [-1e38, 1e38]]]}',
+    b'{"drawing": [[[1e-45, 2e-45], [0, 0]]]}', b'{"drawing": [[[5], [5]]]}',
+    b'{"drawing": [[[0, 1e15], [0, 1]], [[3e38, -3e38], [0, 0]]]}',
+    b'{"key_id": "a\\nb\\u0000", "drawing": [[[1, 2], [3, 4]]]}',
 ]  # fmt: skip
 
 
@@ -62,7 +66,13 @@ def drawing(rng: Random) -> dict[str, Any]:
         xs = [rng.uniform(0, 800) if raw else rng.randrange(256) for _ in range(points)]
         ys = [rng.uniform(0, 800) if raw else rng.randrange(256) for _ in range(points)]
         strokes.append([xs, ys, list(range(points))] if raw else [xs, ys])
-    return {"word": "odd", "countrycode": "US", "recognized": True, "key_id": str(rng.randrange(10**16)), "drawing": strokes}
+    return {
+        "word": "odd",
+        "countrycode": "US",
+        "recognized": True,
+        "key_id": str(rng.randrange(10**16)),
+        "drawing": strokes,
+    }
 
 
 def encoded(value: object) -> bytes:

@@ -9,6 +9,7 @@ from random import Random
 
 from fuzz.case import Case
 from fuzz.mutate import damaged
+from fuzz.sealing import recorded_anew
 from fuzz.templates import TINY, Templates
 
 HEADER = 4096
@@ -26,7 +27,9 @@ def case(rng: Random, folder: Path, templates: Templates) -> Case:
             continue
         data = path.read_bytes()
         path.write_bytes(_index(rng, data) if path.suffix == ".idx" else _tar(rng, data))
-    if rng.random() < 0.4:
+    if rng.random() < 0.5:
+        recorded_anew(ds)
+    if rng.random() < 0.3:
         return Case([["convert", "ds", "--format", "dali"]], writes=("ds",))
     return Case([_train("dali")], preload=("nvidia.dali.fn", "nvidia.dali.plugin.pytorch"))
 
@@ -46,9 +49,13 @@ def _tar(rng: Random, data: bytes) -> bytes:
     at = rng.randrange(len(data) // 512) * 512
     if rng.random() < 0.5:  # a name, a size, a type, a checksum
         start, length = rng.choice(((0, 100), (124, 12), (156, 1), (148, 8), (257, 6), (345, 155)))
-        changed[at + start : at + start + length] = rng.choice((rng.randbytes(length), b"7" * length, bytes(length), b"\x80" + b"\xff" * (length - 1)))
+        changed[at + start : at + start + length] = rng.choice(
+            (rng.randbytes(length), b"7" * length, bytes(length), b"\x80" + b"\xff" * (length - 1))
+        )
     else:
-        changed[at : at + 8] = rng.choice((rng.randbytes(8), struct.pack("<q", -1), struct.pack("<q", 999), b"\xff" * 8))
+        changed[at : at + 8] = rng.choice(
+            (rng.randbytes(8), struct.pack("<q", -1), struct.pack("<q", 999), b"\xff" * 8)
+        )
     return _same_length(bytes(changed), len(data))
 
 
@@ -77,7 +84,9 @@ def _beton(rng: Random, folder: Path, templates: Templates) -> Case:
         head = bytearray(file.read(HEADER))
         for _ in range(rng.choice((1, 1, 2))):
             at = rng.choice((rng.randrange(64), rng.randrange(HEADER), rng.randrange(0, HEADER, 8)))
-            new = rng.choice((rng.randbytes(4), b"\xff" * 8, bytes(8), struct.pack("<Q", 999), struct.pack("<Q", 1 << 40), b"\x01"))
+            new = rng.choice(
+                (rng.randbytes(4), b"\xff" * 8, bytes(8), struct.pack("<Q", 999), struct.pack("<Q", 1 << 40), b"\x01")
+            )
             head[at : at + len(new)] = new
         file.seek(0)
         file.write(head[:HEADER])
@@ -87,6 +96,8 @@ def _beton(rng: Random, folder: Path, templates: Templates) -> Case:
     if rng.random() < 0.15:
         with path.open("r+b") as file:
             file.truncate(rng.choice((0, 10, 100, HEADER, size - 1, size // 2, size + 1)))
+    if rng.random() < 0.5:
+        recorded_anew(ds)
     if rng.random() < 0.3:
         return Case([["convert", "ds", "--format", "ffcv"]], writes=("ds",), preload=("ffcv.fields",))
     return Case([_train("ffcv")], preload=("ffcv.loader", "ffcv.fields"))

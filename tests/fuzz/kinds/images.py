@@ -17,14 +17,16 @@ from fuzz.case import Case
 from fuzz.mutate import damaged
 from fuzz.templates import Templates
 
-PNG = [("1", {}), ("L", {}), ("LA", {}), ("P", {}), ("P", {"bits": 1}), ("P", {"bits": 2}), ("P", {"bits": 4})] + [
+PNG: list[tuple[str, dict[str, Any]]] = [
+    ("1", {}), ("L", {}), ("LA", {}), ("P", {}), ("P", {"bits": 1}), ("P", {"bits": 2}), ("P", {"bits": 4}),
     ("P", {"transparency": 0}), ("P", {"transparency": b"\0\x80\xff"}), ("L", {"transparency": 255}),
     ("RGB", {"transparency": (255, 255, 255)}), ("RGB", {}), ("RGBA", {}), ("I;16", {}), ("I", {}),
     ("RGB", {"save_all": True, "frames": 3}),
 ]  # fmt: skip
 JPEG: list[tuple[str, dict[str, Any]]] = [
     ("L", {}), ("RGB", {}), ("CMYK", {}), ("RGB", {"progressive": True}), ("RGB", {"orientation": 6}),
-    ("L", {"orientation": 3}), ("RGB", {"subsampling": 0, "quality": 100}), ("YCbCr", {}), ("RGB", {"comment": b"x" * 99}),
+    ("L", {"orientation": 3}), ("RGB", {"subsampling": 0, "quality": 100}), ("YCbCr", {}),
+    ("RGB", {"comment": b"x" * 99}),
 ]  # fmt: skip
 TIFF: list[tuple[str, dict[str, Any]]] = [
     (mode, {"compression": compression})
@@ -45,10 +47,12 @@ WRITTEN: dict[str, list[tuple[str, dict[str, Any]]]] = {
 }
 FORMATS = {"jpg": "JPEG", "pgm": "PPM", "pbm": "PPM"}
 
-OTHERS = [b"", b"\0", b"no image", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF89a", b"BM", b"RIFF\0\0\0\0WEBP", b"II*\0"] + [
-    b"<svg xmlns='http://www.w3.org/2000/svg'><rect/></svg>", b"%PDF-1.4", b"PK\x03\x04", b"%!PS-Adobe-3.0 EPSF-3.0\n",
-    b"P2\n2 2\n255\n0 1 2 3\n", b"P3\n1 1\n255\n1 2 3\n", b"P1\n2 2\n0 1 1 0\n", b"P5\n99999 99999\n255\n", b"P5\n-1 4\n255\n",
-    b"P6 1 1 65535\n\0\0\0\0\0\0", b"P5 1 1 0\n\0", b"P2 2 2 " + b"9" * 9999, b"Pf\n2 2\n-1.0\n" + bytes(16), b"P7\nWIDTH 1\n",
+OTHERS = [
+    b"", b"\0", b"no image", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF89a", b"BM", b"RIFF\0\0\0\0WEBP", b"II*\0",
+    b"<svg xmlns='http://www.w3.org/2000/svg'><rect/></svg>", b"%PDF-1.4", b"PK\x03\x04",
+    b"%!PS-Adobe-3.0 EPSF-3.0\n", b"P2\n2 2\n255\n0 1 2 3\n", b"P3\n1 1\n255\n1 2 3\n", b"P1\n2 2\n0 1 1 0\n",
+    b"P5\n99999 99999\n255\n", b"P5\n-1 4\n255\n", b"P6 1 1 65535\n\0\0\0\0\0\0", b"P5 1 1 0\n\0",
+    b"P2 2 2 " + b"9" * 9999, b"Pf\n2 2\n-1.0\n" + bytes(16), b"P7\nWIDTH 1\n",
 ]  # fmt: skip
 
 
@@ -152,7 +156,22 @@ def chunks_changed(rng: Random, png: bytes) -> bytes:
         elif way == 1 and len(chunks) > 1:
             del chunks[index]
         elif way == 2:
-            added = rng.choice((b"tRNS", b"PLTE", b"gAMA", b"iCCP", b"zTXt", b"acTL", b"fcTL", b"fdAT", b"eXIf", b"sBIT", b"bKGD", b"IEND"))
+            added = rng.choice(
+                (
+                    b"tRNS",
+                    b"PLTE",
+                    b"gAMA",
+                    b"iCCP",
+                    b"zTXt",
+                    b"acTL",
+                    b"fcTL",
+                    b"fdAT",
+                    b"eXIf",
+                    b"sBIT",
+                    b"bKGD",
+                    b"IEND",
+                )
+            )
             chunks.insert(rng.randrange(len(chunks) + 1), (added, rng.randbytes(rng.choice((0, 1, 3, 26, 300)))))
         elif way == 3 and name == b"IDAT":
             lines = zlib.compress(rng.randbytes(rng.choice((0, 10, 1000))) + bytes(rng.choice((0, 10**5))))
@@ -184,7 +203,7 @@ def measured_otherwise(rng: Random, suffix: str, data: bytes) -> bytes:
         changed[at : at + 2] = small
     elif suffix in ("pgm", "ppm", "pbm"):
         head, newline, rest = data.partition(b"\n")
-        first, _, pixels = rest.partition(b"\n")
+        _, _, pixels = rest.partition(b"\n")
         return head + newline + f"{side} {rng.choice((1, side))}".encode() + newline + pixels
     elif suffix == "jpg":
         at = next((data.find(mark) for mark in (b"\xff\xc0", b"\xff\xc2") if mark in data), 0)
@@ -202,9 +221,9 @@ def measured_otherwise(rng: Random, suffix: str, data: bytes) -> bytes:
 @functools.cache
 def bombs() -> list[tuple[str, bytes]]:
     """Small files of large images: as much as a case's memory allows to be reduced, and far more."""
-    return [("png", flat_png(*shape)) for shape in ((9000, 9000, 16, 0), (6000, 6000, 8, 6), (9000, 9000, 8, 4), (65000, 900, 1, 0))] + [
-        ("png", flat_png(2**30, 1, 8, 0, rows=0)), ("pbm", b"P4\n12000 12000\n" + bytes(18_000_000))
-    ]  # fmt: skip
+    shapes = ((9000, 9000, 16, 0), (6000, 6000, 8, 6), (9000, 9000, 8, 4), (65000, 900, 1, 0))
+    pbm = b"P4\n12000 12000\n" + bytes(18_000_000)
+    return [*(("png", flat_png(*shape)) for shape in shapes), ("png", flat_png(2**30, 1, 8, 0, rows=0)), ("pbm", pbm)]
 
 
 def flat_png(width: int, height: int, depth: int, colour: int, rows: int | None = None) -> bytes:

@@ -11,10 +11,11 @@ from fuzz.mutate import NAMES, damaged
 from fuzz.templates import Templates
 
 ENTRIES = [
-    "ant/0.png", "ant/1.png", "bee/0.png", "bee/1.png", "ant/none.png", "/etc/passwd", "../here/ant/0.png", "ant/../bee/0.png", "ant",
-    "ant/deep/0.png", "./ant/0.png", "ant//0.png", "ant/0.png\t", " bee/1.png ", "# ant/0.png", "ant\\0.png", "\x00/0.png", "a\x00b/0.png",
-    "ant/" + "x" * 300 + ".png", "x" * 5000 + "/0.png", "~/0.png", "$x_{$/0.png", "bee/\x1b[31m.png", "ant/0.png ant/1.png", "ant/.",
-    "ant/text.txt", "bee/folder.png", "\u2028/0.png", "ant/\u0085.png", "cat/0.png", "é/0.png", "-/-", "nul/con", "%s/%d", "[bold]/[/].png",
+    "ant/0.png", "ant/1.png", "bee/0.png", "bee/1.png", "ant/none.png", "/etc/passwd", "../here/ant/0.png",
+    "ant/../bee/0.png", "ant", "ant/deep/0.png", "./ant/0.png", "ant//0.png", "ant/0.png\t", " bee/1.png ",
+    "# ant/0.png", "ant\\0.png", "\x00/0.png", "a\x00b/0.png", "ant/" + "x" * 300 + ".png", "x" * 5000 + "/0.png",
+    "~/0.png", "$x_{$/0.png", "bee/\x1b[31m.png", "ant/0.png ant/1.png", "ant/.", "ant/text.txt", "bee/folder.png",
+    "\u2028/0.png", "ant/\u0085.png", "cat/0.png", "é/0.png", "-/-", "nul/con", "%s/%d", "[bold]/[/].png",
 ]  # fmt: skip
 
 
@@ -39,7 +40,22 @@ def case(rng: Random, folder: Path, templates: Templates) -> Case:
     return Case([command])
 
 
-SPLITS = ["0.5/0.5", "2/1", "0.6/0.2/0.2", "1/0/0", "1e308/1e308/0", "nan/nan", "0/0", "-1/2", "1/1/1/1", "", "0.5", "3/0", "inf/1", "1_0/1"]
+SPLITS = [
+    "0.5/0.5",
+    "2/1",
+    "0.6/0.2/0.2",
+    "1/0/0",
+    "1e308/1e308/0",
+    "nan/nan",
+    "0/0",
+    "-1/2",
+    "1/1/1/1",
+    "",
+    "0.5",
+    "3/0",
+    "inf/1",
+    "1_0/1",
+]
 
 
 def _list(rng: Random) -> bytes:
@@ -51,7 +67,15 @@ def _list(rng: Random) -> bytes:
     if way == 0:
         return damaged(rng, data)
     if way == 1:
-        return rng.choice((b"", b"\n\n", b"\xff\xfe" + "\n".join(lines[:3]).encode("utf-16-le", "ignore"), b"\xef\xbb\xbf" + data, b"\0" * 99))
+        return rng.choice(
+            (
+                b"",
+                b"\n\n",
+                b"\xff\xfe" + "\n".join(lines[:3]).encode("utf-16-le", "ignore"),
+                b"\xef\xbb\xbf" + data,
+                b"\0" * 99,
+            )
+        )
     return data
 
 

@@ -11,11 +11,13 @@ from fuzz.case import Case
 from fuzz.templates import TINY, Templates
 
 VALUES = [
-    "", " ", "0", "1", "-1", "2", "3", "7", "1e3", "0.5", "nan", "inf", "-inf", "1e999", "10000000000000000000000000", "4294967296", "x", "é", "\udce9",
-    "\x1b[31m", "a\nb", "-", "--", ".", "..", "/", "/dev/null", "/proc/self", "/etc/passwd", "nowhere", "nowhere/deep/x.png", "ds", "ds/dataset.json",
-    "images", "run", "run/config.yaml", "file", "file/x", "x" * 300, "x" * 5000, "[bold]", "train", "val", "test", "train+val", "train+train", "+",
-    "best", "last", "cpu", "cpu:9", "meta", "cuda", "cuda:99", "mps", "auto", "all", "quick", "demo", "None", "true", "out.foo", "out.png", "out.svg",
-    "out.pdf", "out.txt", "pack", "dali", "bilinear", "0.5/0.5", "1/1", "0b11", "1_0", "+1", "\u0661",
+    "", " ", "0", "1", "-1", "2", "3", "7", "1e3", "0.5", "nan", "inf", "-inf", "1e999",
+    "10000000000000000000000000", "4294967296", "x", "é", "\udce9", "\x1b[31m", "a\nb", "-", "--", ".", "..", "/",
+    "/dev/null", "/proc/self", "/etc/passwd", "nowhere", "nowhere/deep/x.png", "ds", "ds/dataset.json", "images",
+    "run", "run/config.yaml", "file", "file/x", "x" * 300, "x" * 5000, "[bold]", "train", "val", "test", "train+val",
+    "train+train", "+", "best", "last", "cpu", "cpu:9", "meta", "cuda", "cuda:99", "mps", "auto", "all", "quick",
+    "demo", "None", "true", "out.foo", "out.png", "out.svg", "out.pdf", "out.txt", "pack", "dali", "bilinear",
+    "0.5/0.5", "1/1", "0b11", "1_0", "+1", "\u0661",
 ]  # fmt: skip
 GOOD: dict[str, list[str]] = {
     "convert": ["images", "out", "--size", "24", "--workers", "1"],
@@ -37,7 +39,6 @@ NEVER = {"--pretrained", "--tune", "--workers", "--max-minutes", "--version"}
 def options() -> dict[str, list[Any]]:
     """Each command's options, as click knows them."""
     import typer.main
-
     from fastsketch_cli.app import app
 
     group: Any = typer.main.get_command(app)
@@ -56,7 +57,23 @@ def case(rng: Random, folder: Path, templates: Templates) -> Case:
     for name in ("images", "ds", "run"):
         templates.put(name, folder)
     (folder / "file").write_text("a file")
-    name = rng.choice(("convert", "convert", "inspect", "train", "train", "evaluate", "preview", "recipes", "tune", "bench", "demo", "", "x"))
+    name = rng.choice(
+        (
+            "convert",
+            "convert",
+            "inspect",
+            "train",
+            "train",
+            "evaluate",
+            "preview",
+            "recipes",
+            "tune",
+            "bench",
+            "demo",
+            "",
+            "x",
+        )
+    )
     command = [name, *GOOD.get(name, [])]
     for _ in range(rng.choice((0, 1, 1, 1, 2, 3))):
         if choices := options().get(name):
@@ -76,6 +93,18 @@ def case(rng: Random, folder: Path, templates: Templates) -> Case:
 
 def written_by(command: list[str]) -> tuple[str, ...]:
     """What a command line may write: the paths that it names, but neither its source nor what lies beside."""
-    named = [Path(each).parts[0] for each in command[1:] if each not in ("", ".", "..", "/") and Path(each).parts and not each.startswith("/")]
+    named = [
+        Path(each).parts[0]
+        for each in command[1:]
+        if each not in ("", ".", "..", "/") and Path(each).parts and not each.startswith("/")
+    ]
     sources = {"images", "file"} | ({"ds"} if command[0] not in ("convert",) else set())
-    return (*(each for each in named if each not in sources), "out", "out.png", "runs", "preview.png", "benchmarks", "demo")
+    return (
+        *(each for each in named if each not in sources),
+        "out",
+        "out.png",
+        "runs",
+        "preview.png",
+        "benchmarks",
+        "demo",
+    )

@@ -16,14 +16,17 @@ from fuzz.mutate import damaged, mutated
 from fuzz.templates import TINY, Templates
 
 SCALARS = [
-    "!!timestamp x", "!!python/object/apply:os.system ['touch ../canary/executed']", "!!python/name:os.system", "!!binary x", "!!int x",
-    "!!float ''", "!!set {a, b}", "!!omap [a: 1]", "!!null x", "2024-99-99", "0x" + "f" * 400, "1" * 5000, ".nan", ".inf", "-.inf", "1e400",
-    "*missing", "&a [*a]", "<<: {a: 1}", "[", "]", "{", "}", "- -", "? a", "| x", "> x", "%x", "@x", "`x`", "'", '"', '"\\ud800"', "\u2028",
-    "é", "\ud800", "猫", "a: b: c", "null", "~", "yes", "1_000", "0o17", "1:30:00", "12:30:45.5", "!!bool maybe", "!x y", "!<x> y", "--- a",
-    "...", "[" * 2000, "{a: " * 500, "-1", "0", "1", "true", "10000000000000000000000000", "1e308", "''", "[1, 2]", "[2, 1]", "[0.5, 2]",
-    "[[1], [2]]", "{a: 1}", "all", "auto", "same", "adamw", "lamb", "sgd", "test_vit", "test_efficientnet", "local-dir:/etc", "hf-hub:x/y",
-    "meta", "cpu:1", "cuda:99", "mps", "xpu", "float16", "bfloat16", "exponential", "constant", "kornia", "standard", "pretrained", "resident",
-    "pack", "dali", "ffcv", "train+val", "[8]", "[16, 32]", "[32, 16, 8]", "tensorboard", "[tensorboard]", "[wandb]", "1000000000000",
+    "!!timestamp x", "!!python/object/apply:os.system ['touch ../canary/executed']", "!!python/name:os.system",
+    "!!binary x", "!!int x", "!!float ''", "!!set {a, b}", "!!omap [a: 1]", "!!null x", "2024-99-99",
+    "0x" + "f" * 400, "1" * 5000, ".nan", ".inf", "-.inf", "1e400", "*missing", "&a [*a]", "<<: {a: 1}", "[", "]",
+    "{", "}", "- -", "? a", "| x", "> x", "%x", "@x", "`x`", "'", '"', '"\\ud800"', "\u2028", "é", "\ud800", "猫",
+    "a: b: c", "null", "~", "yes", "1_000", "0o17", "1:30:00", "12:30:45.5", "!!bool maybe", "!x y", "!<x> y",
+    "--- a", "...", "[" * 2000, "{a: " * 500, "-1", "0", "1", "true", "10000000000000000000000000", "1e308", "''",
+    "[1, 2]", "[2, 1]", "[0.5, 2]", "[[1], [2]]", "{a: 1}", "all", "auto", "same", "adamw", "lamb", "sgd",
+    "test_vit", "test_efficientnet", "local-dir:/etc", "hf-hub:x/y", "meta", "cpu:1", "cuda:99", "mps", "xpu",
+    "float16", "bfloat16", "exponential", "constant", "kornia", "standard", "pretrained", "resident", "pack", "dali",
+    "ffcv", "train+val", "[8]", "[16, 32]", "[32, 16, 8]", "tensorboard", "[tensorboard]", "[wandb]",
+    "1000000000000",
 ]  # fmt: skip
 NEVER = ("training.compile", "training.trackers", "model.pretrained")
 """Compiling takes a minute, trackers and weights want the network."""
@@ -65,20 +68,50 @@ def case(rng: Random, folder: Path, templates: Templates) -> Case:
 def override(rng: Random) -> str:
     """`key=value`, most keys right, most values wrong."""
     if rng.random() < 0.1:
-        return rng.choice(("", "=", "a", "=1", ".=1", "..a=1", "a.=1", ".a=1", "training=1", "a.b.c.d=1", "model.name.x=1", "\udce9=1", "é=2"))
-    key = rng.choice(list(keys()))
+        return rng.choice(
+            (
+                "",
+                "=",
+                "a",
+                "=1",
+                ".=1",
+                "..a=1",
+                "a.=1",
+                ".a=1",
+                "training=1",
+                "a.b.c.d=1",
+                "model.name.x=1",
+                "\udce9=1",
+                "é=2",
+            )
+        )
+    key, default = rng.choice(list(keys().items()))
     if rng.random() < 0.05:
         key += rng.choice(("x", ".", ".x", " ", "\n"))
     value = rng.choice(SCALARS)
     if rng.random() < 0.3:
-        value = yaml.safe_dump(mutated(rng, {"v": keys()[key]}, 1).get("v"), default_flow_style=True).split("\n...")[0].strip()
+        value = (
+            yaml.safe_dump(mutated(rng, {"v": default}, 1).get("v"), default_flow_style=True).split("\n...")[0].strip()
+        )
     return f"{key}={value}"
 
 
 def _file(rng: Random) -> bytes:
     way = rng.randrange(10)
     if way == 0:
-        return rng.choice((b"", b"\0", b"# nothing", b"- 1", b"x", b"\xff", b"\xfe\xff\0a", BOMB.encode(), ("model: " + BOMB).encode()))
+        return rng.choice(
+            (
+                b"",
+                b"\0",
+                b"# nothing",
+                b"- 1",
+                b"x",
+                b"\xff",
+                b"\xfe\xff\0a",
+                BOMB.encode(),
+                ("model: " + BOMB).encode(),
+            )
+        )
     if way == 1:
         lines = recipe_text(rng.choice(recipe_names())).splitlines()
         lines.insert(rng.randrange(len(lines) + 1), f"{rng.choice(('', '  '))}x: {rng.choice(SCALARS)}")

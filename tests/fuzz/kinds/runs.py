@@ -14,6 +14,7 @@ import yaml
 
 from fuzz.case import Case
 from fuzz.mutate import damaged, mutated, odd
+from fuzz.sealing import sealed
 from fuzz.templates import Templates
 
 JSON_FILES = ("run.json", "dataset.json", "best/config.json", "last/config.json")
@@ -25,8 +26,17 @@ def case(rng: Random, folder: Path, templates: Templates) -> Case:
     templates.put("ds", folder)
     run = templates.put("run", folder)
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
-        rng.choice((_json, _json, _yaml, _metrics, _metrics, _state, _state, _state, _bytes, _bytes, _safetensors, _missing))(rng, run)
-    evaluate = ["evaluate", "run", "--split", rng.choice(("val", "test", "val", "train+val", "x")), "--checkpoint", rng.choice(("best", "last"))]
+        rng.choice(
+            (_json, _json, _yaml, _metrics, _metrics, _state, _state, _state, _bytes, _bytes, _safetensors, _missing)
+        )(rng, run)
+    evaluate = [
+        "evaluate",
+        "run",
+        "--split",
+        rng.choice(("val", "test", "val", "train+val", "x")),
+        "--checkpoint",
+        rng.choice(("best", "last")),
+    ]
     resume = ["train", "--resume", "run", "--epochs", rng.choice(("2", "3", "3")), "--max-minutes", "0.05"]
     return Case([rng.choice((evaluate, resume, resume))], writes=("run",))
 
@@ -41,7 +51,10 @@ def _json(rng: Random, run: Path) -> None:
         if rng.random() < 0.2:
             return rng.choice((damaged(rng, text), b"", b"[]", b"null", b"[" * 100_000))
         try:
-            return json.dumps(mutated(rng, json.loads(text))).encode("ascii")
+            changed = mutated(rng, json.loads(text))
+            return (
+                sealed(changed) if b'"checksum"' in text and rng.random() < 0.7 else json.dumps(changed).encode("ascii")
+            )
         except (ValueError, RecursionError):
             return b"{"
 
@@ -97,7 +110,9 @@ def _state(rng: Random, run: Path) -> None:
             state = rng.choice(([], 1, None, {}, "x", [state], {"format_version": 1}, torch.zeros(3)))
         elif isinstance(state, dict):
             if rng.random() < 0.5:
-                counter = rng.choice(("epoch", "steps", "seconds", "best_top1", "best_epoch", "format_version", "loss_sum"))
+                counter = rng.choice(
+                    ("epoch", "steps", "seconds", "best_top1", "best_epoch", "format_version", "loss_sum")
+                )
                 state[counter] = _loadable(odd(rng))
             else:
                 _change_tensors(rng, state)
@@ -140,7 +155,10 @@ def _loadable(value: Any) -> Any:
 
 
 def _bytes(rng: Random, run: Path) -> None:
-    _rewritten(run / rng.choice(BYTES_FILES), lambda data: rng.choice((damaged(rng, data), data[: len(data) // 2], b"", b"x", damaged(rng, data))))
+    _rewritten(
+        run / rng.choice(BYTES_FILES),
+        lambda data: rng.choice((damaged(rng, data), data[: len(data) // 2], b"", b"x", damaged(rng, data))),
+    )
 
 
 def _safetensors(rng: Random, run: Path) -> None:
@@ -159,7 +177,8 @@ def header_changed(rng: Random, data: bytes) -> bytes:
 
 
 def _missing(rng: Random, run: Path) -> None:
-    names = ("run.json", "metrics.jsonl", "metrics.csv", "resume.pt", "resume.previous.pt", "plots", "evaluation", "last", "best", "config.yaml", "dataset.json", "last/config.json", "best/model.safetensors")  # fmt: skip
+    names = ["run.json", "metrics.jsonl", "metrics.csv", "resume.pt", "resume.previous.pt", "plots", "evaluation"]
+    names += ["last", "best", "config.yaml", "dataset.json", "last/config.json", "best/model.safetensors"]
     path = run / rng.choice(names)
     was_folder = path.is_dir()
     if was_folder:

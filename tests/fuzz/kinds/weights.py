@@ -55,10 +55,40 @@ def _write(rng: Random, folder: Path, saved: Path) -> str:
         return "w.safetensors"
     if way == 3:
         name = rng.choice(("w.safetensors", f"w{suffix}", "w", "w.npz", "w.yaml", "w.png"))
-        (folder / name).write_bytes(rng.choice((b"", b"x", b"\0" * 99, b"[" * 999, data, b"PK\x03\x04", b"\x80\x02.", b"{}", b"\x93NUMPY\x01\0", bytes(8))))
+        (folder / name).write_bytes(
+            rng.choice(
+                (
+                    b"",
+                    b"x",
+                    b"\0" * 99,
+                    b"[" * 999,
+                    data,
+                    b"PK\x03\x04",
+                    b"\x80\x02.",
+                    b"{}",
+                    b"\x93NUMPY\x01\0",
+                    bytes(8),
+                )
+            )
+        )
         return name
     if way == 4:
-        return rng.choice(("/etc/passwd", ".", "ds", "ds/dataset.json", "run", "run/best", "nowhere", "", "/dev/null", "run/best/config.json", "ds/train.images.u8", "x" * 300))
+        return rng.choice(
+            (
+                "/etc/passwd",
+                ".",
+                "ds",
+                "ds/dataset.json",
+                "run",
+                "run/best",
+                "nowhere",
+                "",
+                "/dev/null",
+                "run/best/config.json",
+                "ds/train.images.u8",
+                "x" * 300,
+            )
+        )
     state = load_file(saved)
     if way == 5:
         (folder / f"w{suffix}").write_bytes(executing(rng, state))
@@ -75,7 +105,9 @@ def _other(rng: Random, state: dict[str, torch.Tensor]) -> Any:
     way = rng.randrange(10)
     names = sorted(state)
     if way == 0:
-        return rng.choice(([], {}, None, 1, "x", [1, 2], torch.zeros(3), list(state.values()), {"epoch": 3}, {1: 2}, [state]))
+        return rng.choice(
+            ([], {}, None, 1, "x", [1, 2], torch.zeros(3), list(state.values()), {"epoch": 3}, {1: 2}, [state])
+        )
     if way == 1:
         return {rng.choice(("state_dict", "model", "model_ema", "state_dict_ema")): rng.choice((state, odd(rng), {}))}
     if way == 2:
@@ -102,7 +134,13 @@ def _other(rng: Random, state: dict[str, torch.Tensor]) -> Any:
 def executing(rng: Random, state: dict[str, torch.Tensor]) -> bytes:
     """A pickle, plain or as torch packs it, that executes something when it is unpickled."""
     statement = f"import os; os.system({TOUCH!r})"
-    evil = rng.choice((_Executes(os.system, TOUCH), _Executes(exec, statement), _Executes(eval, f"__import__('os').system({TOUCH!r})")))
+    evil = rng.choice(
+        (
+            _Executes(os.system, TOUCH),
+            _Executes(exec, statement),
+            _Executes(eval, f"__import__('os').system({TOUCH!r})"),
+        )
+    )
     value = rng.choice((evil, {"state_dict": evil}, {**state, "x": evil}))
     if rng.random() < 0.3:
         return pickle.dumps(value if value is evil else {"x": evil}, rng.choice((0, 2, 4)))
