@@ -34,6 +34,10 @@ def command(
     seed: Annotated[int | None, typer.Option(help="Weights, order, augmentation and dropout follow from it.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps, ...")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Any other key: optimizer.lr=3e-4")] = None,
+    verify: Annotated[
+        bool | None,
+        typer.Option("--verify/--no-verify", help="Compare all data with their checksums. [default: verify]"),
+    ] = None,
     max_minutes: Annotated[float | None, typer.Option(help="Stop in time, saved, to be resumed later.")] = None,
     tune: Annotated[bool, typer.Option("--tune", help="First find the fastest way on this device.")] = False,
     resume: Annotated[
@@ -59,6 +63,7 @@ def command(
     resolved = load_recipe(
         recipe if resume is None else str(Run.open(resume).config),
         set_ or (),
+        data__verify=verify,
         data__path=data and str(data),
         model__name=model,
         model__weights=weights and str(weights),

@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from time import perf_counter
 
 import torch
@@ -18,6 +19,7 @@ from fastsketch.device import resolve_device
 from fastsketch.errors import FastSketchError
 from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.formats.pack import PackSplit
+from fastsketch.formats.verification import Verifier
 from fastsketch.loaders import Sampling, open_loader
 from fastsketch.loaders.base import derived_seed
 from fastsketch.models import create_model
@@ -25,7 +27,7 @@ from fastsketch.models.zoo import place, pretrained_normalization
 from fastsketch.training.checkpoint import InputSpec, save_model
 from fastsketch.training.checks import check_data
 from fastsketch.training.clock import Clock, Interrupted
-from fastsketch.training.distributed import World
+from fastsketch.training.distributed import RefusedElsewhere, World
 from fastsketch.training.optim import create_optimizer, create_schedule, highest_rate
 from fastsketch.training.precision import loss_scaler, resolve_precision
 from fastsketch.training.record import write_record
@@ -154,11 +156,16 @@ def _fit(
         rank=world.rank,
         world_size=world.size,
     )
-    train_loader = open_loader(folder, dataset, recipe.data.train_split, train, device, name=recipe.data.loader)
-    val_loader = None
+    opened = partial(open_loader, folder, dataset, device=device, name=recipe.data.loader, verify=recipe.data.verify)
+    train_loader = opened(recipe.data.train_split, train)
+    val_loader, verified = None, train_loader.verified
     if recipe.data.train_split == "train":
         val = Sampling(recipe.data.eval_batch_size, rank=world.rank, world_size=world.size)
-        val_loader = open_loader(folder, dataset, "val", val, device, name=recipe.data.loader)
+        val_loader = opened("val", val)
+        verified |= val_loader.verified
+    # Of all other files damage is known before a second epoch begins.
+    others = dataset.splits.values() if recipe.data.verify and world.leads else ()
+    verifier = Verifier(folder, others, verified)
 
     # ---------------------------------------------------------------------------------------------- optimisation
     precision = resolve_precision(config.precision, device)
@@ -215,7 +222,7 @@ def _fit(
 
     # ----------------------------------------------------------------------------------------------------- epochs
     stage: Stage | None = None
-    with clock.at_once(False), tracker:
+    with clock.at_once(False), tracker, verifier:
         while not is_over(state, config):
             before, stage = stage, Stage.of(recipe, state.epoch, dataset.size)
             stage.enter(model, augment)
@@ -235,6 +242,8 @@ def _fit(
                 state.steps += 1
                 if on_step and world.leads:
                     on_step(state.epoch + 1, state.steps, steps)
+                if verifier.damage is not None and world.size == 1:
+                    raise verifier.damage
                 if due := clock.due(number, before_validation=state.steps == steps):
                     state.seconds = perf_counter() - started
                     if due == "stop":
@@ -244,10 +253,10 @@ def _fit(
             train_loss = _finite(state, run, world) / steps  # the epoch's one wait for the device
             state.seconds = trained = perf_counter() - started
             scores = None
-            if val_loader is not None:
-                augment.size = spec.size
-                try:
-                    with clock.at_once(world.size == 1):  # several processes can part ways only where they meet
+            try:
+                with clock.at_once(world.size == 1):  # several processes can part ways only where they meet
+                    if val_loader is not None:
+                        augment.size = spec.size
                         scores = validate(
                             state.shown,
                             augment,
@@ -257,10 +266,11 @@ def _fit(
                             precision=precision,
                             world=world,
                         )
-                except Interrupted:
-                    stop()
-                    raise
-                clock.validation_seconds = perf_counter() - started - trained
+                        clock.validation_seconds = perf_counter() - started - trained
+                    _assure(verifier, world, device)
+            except Interrupted:
+                stop()
+                raise
             record = EpochRecord(
                 epoch=state.epoch + 1,
                 step=(state.epoch + 1) * steps,
@@ -292,6 +302,19 @@ def _fit(
                 save()
         save()
     return tracker.records
+
+
+def _assure(verifier: Verifier, world: World, device: torch.device) -> None:
+    """Wait until the data set is verified; what rank 0 finds ends all processes.
+
+    Raises:
+        DataError: A file is damaged.
+        RefusedElsewhere: In all processes but the first.
+    """
+    while not world.agreed(verifier.finished(1), device):  # no process waits for another longer than it may
+        pass
+    if world.agreed(verifier.damage is not None, device):
+        raise verifier.damage or RefusedElsewhere("the data set is damaged: the first process says where")
 
 
 def _finite(state: TrainState, run: Run, world: World) -> float:

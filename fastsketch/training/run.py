@@ -24,6 +24,7 @@ CHANGEABLE = {
     "description",
     "data.path",
     "data.eval_batch_size",
+    "data.verify",
     "training.epochs",
     "training.device",
     "training.compile",
