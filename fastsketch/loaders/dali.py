@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
-from fastsketch.errors import BackendMissing
+from fastsketch.errors import BackendMissing, DataError, one_line
 from fastsketch.formats.tar import IMAGE, TARGET
 from fastsketch.loaders.base import Batch, Sampling, derived_seed
 from fastsketch.workers import available_cpus
@@ -55,6 +55,7 @@ class DALILoader:
 
     Raises:
         BackendMissing: DALI is not installed.
+        DataError: Later: DALI cannot read a tar after all.
     """
 
     verified: frozenset[str] = frozenset()
@@ -117,7 +118,19 @@ class DALILoader:
         assert self._next is not None
         epoch, batch = self._next
         self._next = (epoch, batch + 1) if batch + 1 < self._reader_batches else (epoch + 1, 0)
-        return self._pipeline.run()
+        try:
+            return self._pipeline.run()
+        except RuntimeError as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: RuntimeError) -> DataError:
+        """DALI's words, without the lines that say where in our code it was set up."""
+        reason = str(error).rpartition("encountered:")[2].strip().splitlines()
+        folder = self._tars[0].parent
+        return DataError(
+            f"{folder}: DALI cannot read the tars ({one_line(reason[0] if reason else error, 200)})",
+            hint=f"set data.loader to pack, or delete them and write them anew: fastsketch convert {folder} --format dali",
+        )
 
     def _batch(self, outputs: Any, count: int) -> Batch:
         """DALI's memory as tensors, without a copy and without the padding of a last batch."""
@@ -158,7 +171,10 @@ class DALILoader:
             )
             images = fn.reshape(images, shape=[1, self._size, self._size])
             pipeline.set_outputs(*((images.gpu(), targets.gpu()) if on_gpu else (images, targets)))
-        pipeline.build()
+        try:
+            pipeline.build()
+        except RuntimeError as error:
+            raise self._unreadable(error) from error
         return pipeline
 
 

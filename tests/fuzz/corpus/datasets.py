@@ -109,3 +109,12 @@ for value in (999, -1):
     entry(f"M12 label {value}")(partial(_beton, FIRST_RECORD + 8, struct.pack("<q", value)))
 entry("M12 address")(partial(_beton, FIRST_RECORD, struct.pack("<Q", 1 << 60)))
 entry("M12 index")(partial(_beton, FIRST_RECORD + 16, struct.pack("<q", 999)))
+
+
+@entry("DALI tar of nothing")
+def _no_tar(folder: Path, templates: Templates) -> Case:
+    ds = templates.put("ds", folder)
+    (ds / "val-00000.tar").write_bytes(b"")
+    recorded_anew(ds)
+    train = [*COMMANDS["train"], "--set", "data.loader=dali"]
+    return Case([train], codes=(1,), preload=("nvidia.dali.fn", "nvidia.dali.plugin.pytorch"))
