@@ -44,13 +44,13 @@ def run(out: Path, *, quick: bool = False) -> Path:
     with tempfile.TemporaryDirectory() as temporary:
         originals = sketch_folder(Path(temporary))
         folder = Path(temporary, "dataset")
-        dataset = _convert(originals, folder, quick)
+        dataset = convert_sketches(originals, folder, quick)
         split = PackSplit(folder, dataset, "train")
         sampling = Sampling(BATCH, shuffle=True, drop_last=True)
         loaders = {
             name: open_loader(folder, dataset, "train", sampling, device, name=name)
             for name in NAMES
-            if name in ("resident", "pack") or _importable(name)
+            if installed(name)
         }
         compared = {name: _compare(folder, dataset, name, device) for name in loaders}
         bare: dict[str, Callable[[], int]] = {"torch.index_select": _index_select(split, device)}
@@ -64,7 +64,7 @@ def run(out: Path, *, quick: bool = False) -> Path:
             *(Contender(f"fastsketch {name}", _epochs(loader), loader.samples) for name, loader in loaders.items()),
             *(Contender(name, loop, sampling.samples(len(split))) for name, loop in bare.items()),
         ]
-        if _importable("torchvision"):
+        if installed("torchvision"):
             loop, images = _image_folder(originals, dataset.size, device, workers)
             contenders.append(Contender("torchvision ImageFolder", loop, images))
         timings = take_turns(contenders, rounds=2 if quick else 9, warmup=1 if quick else 2)
@@ -83,17 +83,20 @@ def run(out: Path, *, quick: bool = False) -> Path:
     return path
 
 
-def _convert(originals: Path, folder: Path, quick: bool) -> DatasetMetadata:
+def convert_sketches(originals: Path, folder: Path, quick: bool) -> DatasetMetadata:
     """A data set in all formats: TU-Berlin's 14,250 sketches where they are, else the originals."""
     real = SHARED / "tuberlin224"
     at_hand = real.is_dir() and not quick
-    config = ConvertConfig(size=224, split=None if at_hand else "1/0", format="all" if _importable("ffcv") else "dali")
+    config = ConvertConfig(size=224, split=None if at_hand else "1/0", format="all" if installed("ffcv") else "dali")
     return convert_dataset(open_source(real if at_hand else originals), folder, config)
 
 
-def _importable(name: str) -> bool:
+def installed(name: str) -> bool:
+    """Whether the library of a loader or a contender is there; two of the loaders need none."""
     from importlib.util import find_spec
 
+    if name in ("resident", "pack"):
+        return True
     return find_spec("nvidia.dali" if name == "dali" and find_spec("nvidia") else name) is not None
 
 
