@@ -127,9 +127,10 @@ class DALILoader:
         """DALI's words, without the lines that say where in our code it was set up."""
         reason = str(error).rpartition("encountered:")[2].strip().splitlines()
         folder = self._tars[0].parent
+        remedy = f"delete them and write them anew: fastsketch convert {folder} --format dali"
         return DataError(
             f"{folder}: DALI cannot read the tars ({one_line(reason[0] if reason else error, 200)})",
-            hint=f"set data.loader to pack, or delete them and write them anew: fastsketch convert {folder} --format dali",
+            hint=f"set data.loader to pack, or {remedy}",
         )
 
     def _batch(self, outputs: Any, count: int) -> Batch:

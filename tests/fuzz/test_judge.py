@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from fuzz import zygote
 from fuzz.case import Case, Result
 from fuzz.suite import Worker
