@@ -126,7 +126,8 @@ def _tell_unexpected(error: BaseException) -> None:
     whole = f"whole story in {where}" if where else f"set {process.DEBUG}=1 to see where"
     _tell(
         f"a bug in fastsketch ended: {_command()}",
-        f"{type(error).__name__}{': ' * bool(said)}{said}\nplease report it ({whole})",
+        f"{type(error).__name__}{': ' * bool(said)}{said}",
+        f"please report it ({whole})",
     )
 
 
@@ -154,17 +155,14 @@ def _command() -> str:
     return one_line(shlex.join(["fastsketch", *sys.argv[1:]]), 200)
 
 
-def _tell(message: str, hint: str | None = None) -> None:
-    color = "NO_COLOR" not in os.environ and sys.stderr.isatty()
-    head = "\x1b[1;31merror:\x1b[0m" if color else "error:"
-    first, *others = _lines(message)
-    _write([f"{head} {first}", *others, *(f"       {line}" for line in (_lines(hint) if hint else []))])
-
-
-def _lines(text: str) -> list[str]:
+def _tell(message: str, *hints: str | None) -> None:
     from fastsketch.errors import one_line
 
-    return [one_line(line, LINE) for line in text.split("\n")]
+    color = "NO_COLOR" not in os.environ and sys.stderr.isatty()
+    head = "\x1b[1;31merror:\x1b[0m" if color else "error:"
+    first, *items = re.split(r"\n(?=  )", message)  # a list is indented; any other line break is part of a name
+    lines = [f"{head} {one_line(first, LINE)}", *(one_line(item, LINE) for item in items)]
+    _write(lines + [f"       {one_line(hint, LINE)}" for hint in hints if hint])
 
 
 def _write(lines: list[str]) -> None:
