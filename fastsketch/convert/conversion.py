@@ -48,6 +48,9 @@ log = logging.getLogger(__name__)
 CHUNK = 32
 """Samples a task: 32 images of 224 px are 1.6 MB on their way back, and their decoding outweighs a task's overhead."""
 
+CHUNK_PIXELS = 1 << 25
+"""Of a task's results, however large they are: 32 images of 1024 px."""
+
 JOURNAL_SECONDS = 2.0
 """At least so long between two journal entries; each costs an fsync of every file."""
 
@@ -240,7 +243,8 @@ def _decode_chunk(samples: list[Sample], size: int, resize: str) -> _Chunk:
 
 def _decoded(plan: Iterator[Item], config: ConvertConfig) -> Iterator[tuple[list[Item], _Chunk]]:
     """Decode the plan in parallel, chunk by chunk and in order, a bounded number of chunks ahead."""
-    chunks = iter(lambda: list(islice(plan, CHUNK)), [])
+    samples_a_chunk = max(1, min(CHUNK, CHUNK_PIXELS // config.size**2))
+    chunks = iter(lambda: list(islice(plan, samples_a_chunk)), [])
     workers = config.workers or available_cpus()
     if workers == 1:
         for items in chunks:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 
-from fastsketch.convert.png import read_gray_png
+from fastsketch.convert.gray import FORMATS, read_gray
+from fastsketch.convert.gray import DecodeError as DecodeError
 from fastsketch.convert.resample import PAPER as PAPER
 from fastsketch.convert.resample import RESAMPLING as RESAMPLING
 from fastsketch.convert.resample import resized
+from fastsketch.errors import one_line
 from fastsketch.sources.quickdraw import parse_drawing
 from fastsketch.sources.sample import Sample, StrokeSample
 from fastsketch.sources.strokes import fit_to_canvas, rasterise
@@ -22,13 +24,6 @@ STROKE_WIDTH = 1 / 96
 
 STROKE_MARGIN = 1 / 32
 """Blank margin around rasterised strokes as a share of the side."""
-
-# A 16-bit gray PNG opens as one of these; Pillow's own conversion to "L" would clip at 255 rather than scale.
-_WIDE_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "F"})
-
-
-class DecodeError(Exception):
-    """A sample cannot be decoded; the message is the reason, without the path."""
 
 
 def decode(sample: Sample, size: int, resize: str) -> npt.NDArray[np.uint8]:
@@ -40,46 +35,26 @@ def decode(sample: Sample, size: int, resize: str) -> npt.NDArray[np.uint8]:
         resize: A key of `RESAMPLING`; strokes are rasterised at `size` and need none.
 
     Raises:
-        DecodeError: The file is missing, truncated, not an image, or the strokes are no drawing.
+        DecodeError: The file is missing, no regular file, truncated, not an image or too large, or the strokes are no
+            drawing.
     """
     if isinstance(sample, StrokeSample):
         try:
             strokes = fit_to_canvas(parse_drawing(sample.line), STROKE_MARGIN)
         except ValueError as error:
-            raise DecodeError(str(error)) from error
+            raise DecodeError(one_line(error, 200)) from error
         return rasterise(strokes, size, STROKE_WIDTH)
     try:
-        pixels = read_gray_png(sample.path)
-        if pixels is None:
-            with Image.open(sample.path) as image:
-                pixels = np.asarray(_gray(image))
-        return _square(pixels, size, resize)
+        return _square(read_gray(sample.path, size), size, resize)
+    except DecodeError:
+        raise
     except UnidentifiedImageError as error:
-        raise DecodeError("not an image, or of a format that Pillow does not know") from error
+        raise DecodeError(f"not an image of a format that is read: {', '.join(sorted(FORMATS))}") from error
     except Exception as error:
         # For a damaged file Pillow raises, depending on the format, OSError, ValueError, SyntaxError, MemoryError and
         # DecompressionBombError, but also struct.error, TypeError, AttributeError and whatever else comes up in it.
         reason = error.strerror if isinstance(error, OSError) else None
-        raise DecodeError(reason or str(error) or type(error).__name__) from error
-
-
-def _gray(image: Image.Image) -> Image.Image:
-    """Any mode → "L", with the EXIF rotation applied and transparency laid on white paper."""
-    image = ImageOps.exif_transpose(image)
-    if image.mode in _WIDE_MODES:
-        return Image.fromarray(_narrow(np.asarray(image)))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        paper = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(paper, image).convert("RGB")
-    return image.convert("L")
-
-
-def _narrow(pixels: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
-    """16-bit (or float [0, 1]) gray → 8-bit, rounding to the nearest."""
-    values = pixels.astype(np.float64)
-    full = 1.0 if np.issubdtype(pixels.dtype, np.floating) else 65535.0
-    return np.rint(np.clip(values / full, 0, 1) * PAPER).astype(np.uint8)
+        raise DecodeError(one_line(reason or str(error) or type(error).__name__, 200)) from error
 
 
 def _square(pixels: npt.NDArray[np.uint8], size: int, filter: str) -> npt.NDArray[np.uint8]:

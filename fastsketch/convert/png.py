@@ -11,8 +11,7 @@ import importlib
 import struct
 import zlib
 from functools import cache
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +19,15 @@ from PIL import Image
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
+LARGEST = 1 << 26
+"""Bytes of a file that is decoded here, where it is in memory several times."""
+
 _PLAIN = frozenset({b"IHDR", b"IDAT", b"IEND", b"bKGD", b"pHYs", b"tIME", b"gAMA", b"cHRM", b"sRGB", b"sBIT"})
 """Chunks that say nothing about gray values or orientation."""
 
 
-def read_gray_png(path: Path) -> npt.NDArray[np.uint8] | None:
-    """Decode a plain 8-bit gray PNG to uint8 [height, width]; None for everything else.
+def read_gray_png(file: BinaryIO) -> npt.NDArray[np.uint8] | None:
+    """Decode a plain 8-bit gray PNG, from a file's beginning, to uint8 [height, width]; None for everything else.
 
     Raises:
         OSError: The file cannot be read.
@@ -33,11 +35,10 @@ def read_gray_png(path: Path) -> npt.NDArray[np.uint8] | None:
     codecs = _imagecodecs()
     if codecs is None:
         return None
-    with path.open("rb") as file:
-        if file.read(len(_SIGNATURE)) != _SIGNATURE:
-            return None
-        data = file.read()
-    parsed = _parse(data)
+    if file.read(len(_SIGNATURE)) != _SIGNATURE:
+        return None
+    data = file.read(LARGEST + 1)
+    parsed = _parse(data) if len(data) <= LARGEST else None
     if parsed is None:
         return None
     width, height, deflated = parsed
