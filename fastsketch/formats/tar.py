@@ -42,13 +42,11 @@ def tar_files(
 ) -> Iterator[tuple[Path, Iterator[Piece]]]:
     """The files of a split, `folder/<name>-00000.tar` and `.idx` and so on, each with its content piece by piece."""
     template = _Template(split.images.shape[-1])
-    per_shard = max(1, (shard_bytes - _BLANKS) // template.stride)
-    order = spread(len(split))
-    for number, start in enumerate(range(0, len(split), per_shard)):
-        shard = order[start : start + per_shard]
-        tar, index = (folder / file for file in format_names(name, "dali", 2 * number + 2)[-2:])
-        yield tar, _tar(split, shard, start, template)
-        yield index, _index(len(shard), start, template)
+    shards = _shards(len(split), template, shard_bytes)
+    names = format_names(name, "dali", 2 * len(shards))
+    for (start, shard), tar, index in zip(shards, names[::2], names[1::2], strict=True):
+        yield folder / tar, _tar(split, shard, start, template)
+        yield folder / index, _index(len(shard), start, template)
 
 
 def checked_tars(folder: Path, name: str, files: Sequence[FileRecord], split: PackSplit) -> list[Path]:
@@ -58,13 +56,28 @@ def checked_tars(folder: Path, name: str, files: Sequence[FileRecord], split: Pa
         DataError: An index is not, or a file is missing or of another length.
     """
     paths = [file.locate(folder) for file in files]
-    expected = list(tar_files(folder, name, split))
-    if paths != [path for path, _ in expected]:
-        raise files[-1].damage(folder, f"is not the last of the {len(expected)} files that are written for '{name}'")
-    for file, (path, pieces) in zip(files[1::2], expected[1::2], strict=True):
-        if not holds_pieces(path, pieces):
-            raise file.changed(folder)
+    template = _Template(split.images.shape[-1])
+    shards = _shards(len(split), template, SHARD_BYTES)
+    if len(files) != 2 * len(shards):
+        raise files[-1].damage(folder, f"is not the last of the {2 * len(shards)} files that '{name}' has")
+    for (start, shard), tar, index in zip(shards, files[::2], files[1::2], strict=True):
+        if tar.bytes != _length(len(shard), template):
+            raise tar.damage(folder, f"is not of {len(shard):,} samples")
+        if not holds_pieces(index.locate(folder), _index(len(shard), start, template)):
+            raise index.changed(folder)
     return paths[::2]
+
+
+def _shards(count: int, template: _Template, shard_bytes: int) -> list[tuple[int, npt.NDArray[np.int64]]]:
+    """Which samples lie in which tar: the key of each tar's first one, and their places in the pack."""
+    per_shard = max(1, (shard_bytes - _BLANKS) // template.stride)
+    order = spread(count)
+    return [(start, order[start : start + per_shard]) for start in range(0, count, per_shard)]
+
+
+def _length(samples: int, template: _Template) -> int:
+    """Bytes of a tar."""
+    return -(-(samples * template.stride + 1024) // _BLANKS) * _BLANKS
 
 
 def spread(count: int) -> npt.NDArray[np.int64]:
@@ -132,8 +145,7 @@ def _tar(split: PackSplit, order: npt.NDArray[np.int64], first_key: int, templat
         written += samples.nbytes
         yield samples.data
         split.release()
-    yield bytes(1024)
-    yield bytes(-(written + 1024) % _BLANKS)
+    yield bytes(_length(len(order), template) - written)
 
 
 def _index(samples: int, first_key: int, template: _Template) -> Iterator[Piece]:

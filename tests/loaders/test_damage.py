@@ -191,6 +191,17 @@ def test_an_index_that_is_not_that_of_its_tar_is_not_believed(
         opened(folder, "dali", verify=False)
 
 
+@pytest.mark.parametrize("change", [lambda c: c.extend(bytes(10240)), lambda c: c.__delitem__(slice(10240, None))])
+def test_a_tar_of_another_length_is_not_believed(
+    data: Path, tmp_path: Path, change: Callable[[bytearray], None]
+) -> None:
+    """M12: its index points behind its end."""
+    pytest.importorskip("nvidia.dali")
+    folder = forged(data, tmp_path / "data", "train-00000.tar", change)
+    with pytest.raises(DataError, match=r"train-00000\.tar is not of 60 samples"):
+        opened(folder, "dali", verify=False)
+
+
 @pytest.mark.parametrize(
     ("file", "change", "said"),
     [
