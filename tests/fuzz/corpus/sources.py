@@ -15,21 +15,16 @@ CONVERT = ["convert", "images", "out", "--size", "24", "--workers", "1", "--spli
 
 
 def images(folder: Path, templates: Templates, *names: str) -> Path:
-    """A folder of good images of the classes named; those of one that is not named are in `ant`."""
-    for name in names or ("ant",):
+    """A folder of good images of the classes named, else of `ant` and `bee`."""
+    for name in names or ("ant", "bee"):
         (folder / "images" / name).mkdir(parents=True)
         for index in range(4):
             (folder / "images" / name / f"{index}.png").write_bytes(templates.image(index))
     return folder / "images"
 
 
-@functools.cache
-def _large(depth: int, colour: int) -> bytes:
-    return flat_png(13_300, 13_300, depth, colour)
-
-
 def _large_image(depth: int, colour: int, folder: Path, templates: Templates) -> Case:
-    (images(folder, templates) / "ant/large.png").write_bytes(_large(depth, colour))
+    (images(folder, templates) / "ant/large.png").write_bytes(flat_png(13_300, 13_300, depth, colour))
     return Case([CONVERT], codes=(0,))
 
 
@@ -57,7 +52,8 @@ def _surrogate(folder: Path, templates: Templates) -> Case:
     line = b'{"word": "x", "key_id": "\\ud800", "drawing": [[[0, 9], [0, 9]]]}\n'
     (folder / "images").mkdir()
     (folder / "images/ant.ndjson").write_bytes(line * 4)
-    return Case([CONVERT])
+    (folder / "images/bee.ndjson").write_bytes(line * 4)
+    return Case([CONVERT], codes=(0,))
 
 
 @entry("M10 image")
@@ -69,16 +65,17 @@ def _fifo(folder: Path, templates: Templates) -> Case:
 @entry("M10 drawings")
 def _fifo_of_drawings(folder: Path, templates: Templates) -> Case:
     (folder / "images").mkdir()
-    (folder / "images/ant.ndjson").write_bytes(b'{"drawing": [[[0, 9], [0, 9]]]}\n' * 4)
+    for name in ("ant", "bee"):
+        (folder / f"images/{name}.ndjson").write_bytes(b'{"drawing": [[[0, 9], [0, 9]]]}\n' * 4)
     os.mkfifo(folder / "images/x.ndjson")
-    return Case([CONVERT])
+    return Case([CONVERT], codes=(0, 1))
 
 
 @entry("M10 list")
 def _fifo_in_a_list(folder: Path, templates: Templates) -> Case:
     root = images(folder, templates)
     os.mkfifo(root / "ant/x.png")
-    (root / "filelist.txt").write_text("ant/0.png\nant/1.png\nant/x.png\n")
+    (root / "filelist.txt").write_text("ant/0.png\nant/1.png\nant/x.png\nbee/0.png\nbee/1.png\n")
     return Case([["convert", "images/filelist.txt", *CONVERT[2:]]])
 
 

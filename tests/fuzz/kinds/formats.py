@@ -25,7 +25,8 @@ def case(rng: Random, folder: Path, templates: Templates) -> Case:
         path = ds / f"{rng.choice(('train', 'train', 'val'))}-00000.{rng.choice(('tar', 'idx'))}"
         if not path.is_file():
             continue
-        data = path.read_bytes()
+        if not (data := path.read_bytes()):
+            continue
         path.write_bytes(_index(rng, data) if path.suffix == ".idx" else _tar(rng, data))
     if rng.random() < 0.5:
         recorded_anew(ds)
@@ -46,7 +47,7 @@ def _tar(rng: Random, data: bytes) -> bytes:
     if rng.random() < 0.3:
         return damaged(rng, data)
     changed = bytearray(data)
-    at = rng.randrange(len(data) // 512) * 512
+    at = rng.randrange(max(1, len(data) // 512)) * 512
     if rng.random() < 0.5:  # a name, a size, a type, a checksum
         start, length = rng.choice(((0, 100), (124, 12), (156, 1), (148, 8), (257, 6), (345, 155)))
         changed[at + start : at + start + length] = rng.choice(
@@ -60,19 +61,21 @@ def _tar(rng: Random, data: bytes) -> bytes:
 
 
 def _index(rng: Random, data: bytes) -> bytes:
-    lines = data.decode("ascii").splitlines()
+    lines = data.decode("latin-1").splitlines()
     way = rng.randrange(6)
     if way == 0:
         return damaged(rng, data)
     if way == 1:
-        return "\n".join(lines[:-1]).encode()
+        return "\n".join(lines[:-1]).encode("latin-1")
     if way == 2:
         return rng.choice((b"", b"v1.2 0\n", b"v9 1\n", b"v1.2 -1\n", b"v1.2 99999999999\n", b"\0" * 50))
+    if not lines:
+        return b"v1.2 1\n"
     row = rng.randrange(len(lines))
     fields = lines[row].split(" ")
     fields[rng.randrange(len(fields))] = rng.choice(("-1", "0", "99999999999999999999", "x", "", "1", "../../x"))
     lines[row] = " ".join(fields)
-    text = ("\n".join(lines) + "\n").encode()
+    text = ("\n".join(lines) + "\n").encode("latin-1")
     return _same_length(text, len(data)) if way == 3 else text
 
 
