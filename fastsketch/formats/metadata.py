@@ -139,7 +139,9 @@ class DatasetMetadata(_Model):
         if len(text.encode()) > LARGEST:
             raise DataError(
                 f"{len(self.skipped):,} samples could not be read, too many to list them in {folder / FILE_NAME}",
-                hint=f"look at the first: {self.skipped[0].id} ({self.skipped[0].reason})" if self.skipped else None,
+                hint=f"look at the first: {one_line(self.skipped[0].id, 80)} ({one_line(self.skipped[0].reason, 80)})"
+                if self.skipped
+                else None,
             )
         atomic.write_text(folder / FILE_NAME, text)
 
@@ -171,8 +173,9 @@ class DatasetMetadata(_Model):
         try:
             version = _Version.model_validate_json(content, strict=True).format_version
             if version != FORMAT_VERSION:
+                number = one_line(version, 40)
                 raise DataError(
-                    f"{path} has format version {version}, this fastsketch reads version {FORMAT_VERSION}",
+                    f"{path} has format version {number}, this fastsketch reads version {FORMAT_VERSION}",
                     hint="convert the data set again, or install the fastsketch that wrote it",
                 )
             described, sealed, _ = content.rpartition(SEAL)
@@ -180,7 +183,8 @@ class DatasetMetadata(_Model):
         except ValidationError as error:
             first = error.errors(include_url=False, include_context=False, include_input=False)[0]
             where = ".".join(map(str, first["loc"]))
-            raise _damaged(path, f"{where}: {first['msg']}".removeprefix(": ")) from error
+            what = first["msg"].removeprefix("Value error, ")
+            raise _damaged(path, f"{where}: {what}" if where else what) from error
         if metadata._text().encode() != content:
             raise _damaged(path, "its checksum differs")
         return metadata

@@ -68,10 +68,11 @@ def test_usage_errors(tmp_path: Path, shapes: Path, run_fastsketch: Call) -> Non
     ("damage", "words"),
     [
         (lambda text: text[: len(text) // 2], "is damaged"),
-        (lambda text: text.replace('"format_version": 1', '"format_version": 7'), "has format version 7"),
-        (lambda text: text.replace('"samples": 40', '"samples": 41'), "do not hold 41 samples"),
+        (lambda text: text.replace('"format_version": 2', '"format_version": 7'), "has format version 7"),
+        (lambda text: text.replace('"samples": 40', '"samples": 41'), "is not of 41 samples"),
+        (lambda text: text.replace('"ant",\n    "bee"', '"bee",\n    "ant"'), "its checksum differs"),
     ],
-    ids=["truncated", "another version", "contradictory"],
+    ids=["truncated", "another version", "contradictory", "classes exchanged"],
 )
 def test_a_damaged_description_is_a_clear_line(
     tmp_path: Path, run_fastsketch: Call, damage: Callable[[str], str], words: str

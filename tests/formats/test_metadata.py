@@ -94,7 +94,13 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     [
         *(b"", b"{", b"[]", b"3", b"null", b"{}", b'"format_version"', b"\xff\xfe", b"\x00" * 9),
         *(b"[" * 10**5, b'{"a":' * 10**5, b'{"format_version": ' + b"9" * 10**5 + b"}", b'{"format_version": NaN}'),
-        *(b'{"format_version": 1e999}', b'{"format_version": true}', b'{"format_version": "2"}', b'{"\\ud800": 2}'),
+        *(
+            b'{"format_version": 1e999}',
+            b'{"format_version": ' + b"9" * 5000 + b"}",
+            b'{"format_version": true}',
+            b'{"format_version": "2"}',
+            b'{"\\ud800": 2}',
+        ),
         b'{"format_version": 2, "a\\nb' + b"c" * 10**5 + b'": 1}',
     ],
     ids=lambda content: repr(content[:24]),
