@@ -7,9 +7,8 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
-from .console import console, error_boundary, progress_bar
+from .console import console, error_boundary, plain, progress_bar
 
 if TYPE_CHECKING:
     from fastsketch.config import ConvertConfig
@@ -28,7 +27,8 @@ def command(
     ] = None,
     size: Annotated[int, typer.Option(help="Side of the square images in pixels.")] = 224,
     split: Annotated[
-        str | None, typer.Option(help="48/9/23 a class, or fractions 0.8/0.1/0.1: train/val/test.")
+        str | None,
+        typer.Option(help="48/9/23 a class, or fractions 0.8/0.1/0.1: train/val/test. 0.9/0.1 divides a lone train/."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
     classes: Annotated[int | None, typer.Option(help="Keep the first so many classes only.")] = None,
@@ -80,7 +80,7 @@ def add_and_report(folder: Path, config: ConvertConfig) -> None:
     for split, record in metadata.splits.items():
         for format, files in record.formats.items():
             size = sum(file.bytes for file in files)
-            line = f"{escape(str(folder))}: {split} for {format}, {len(files)} files, {size / 1e6:,.0f} MB"
+            line = f"{plain(folder)}: {split} for {format}, {len(files)} files, {size / 1e6:,.0f} MB"
             console.print(line, soft_wrap=True)
 
 
@@ -101,12 +101,12 @@ def convert_and_report(source: Path, destination: Path, config: ConvertConfig) -
     counts = ", ".join(f"{record.samples:,} {split}" for split, record in metadata.splits.items())
     rate = samples / (perf_counter() - started)
     console.print(
-        f"[bold]{escape(str(destination))}[/]: {samples:,} images of {len(metadata.classes)} classes at "
+        f"[bold]{plain(destination)}[/]: {samples:,} images of {len(metadata.classes)} classes at "
         f"{metadata.size} px ({counts}), {rate:,.0f} images/s",
         soft_wrap=True,
     )
     for skipped in metadata.skipped[:MOST_SKIPPED]:
-        console.print(f"  skipped {escape(skipped.id)}: {escape(skipped.reason)}", soft_wrap=True)
+        console.print(f"  skipped {plain(skipped.id)}: {plain(skipped.reason)}", soft_wrap=True)
     if metadata.skipped:
         console.print(f"  {len(metadata.skipped)} unreadable images skipped; dataset.json lists them all")
     return metadata

@@ -106,7 +106,7 @@ def _bytes_a_pixel(image: Image.Image) -> tuple[float, float]:
             before += held  # Pillow turns it by itself
     else:
         before = {"WEBP": 12, "GIF": 4, "PPM": 4, "BMP": 4}.get(image.format or "", 0)
-        if image.tile and image.tile[0][0] == "ppm_plain":
+        if any(tile[0] == "ppm_plain" for tile in getattr(image, "tile", [])):
             before = 40  # numbers as text, which Pillow reads in Python: half a minute for 20 million
     return before, held + 2
 

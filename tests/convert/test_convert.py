@@ -5,6 +5,7 @@ import gzip
 import json
 import os
 import shutil
+import socket
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -70,6 +71,39 @@ def test_split_folders_are_kept(shapes: Path, tmp_path: Path) -> None:
     assert all(id.startswith("valid/") for id in PackSplit(tmp_path / "out", metadata, "val").ids())
     with pytest.raises(ConfigError, match="already has train/val/test folders"):
         convert_dataset(open_source(tmp_path / "in"), tmp_path / "other", CONFIG)
+
+
+def test_15_without_val_it_is_told_and_train_can_be_divided(
+    shapes: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Finding 15: data without val/ were converted, refused by training only, and there was no way to divide train/."""
+    for split in ("train", "test"):
+        shutil.copytree(shapes, tmp_path / "in" / split)
+    metadata = convert_dataset(open_source(tmp_path / "in"), tmp_path / "out", changed(split=None))
+    assert list(metadata.splits) == ["train", "test"]
+    assert "has no val/" in caplog.text
+    assert "--split 0.9/0.1 takes it from train/" in caplog.text
+    for text, counts in (("0.9/0.1", (54, 6, 60)), ("15/5", (45, 15, 60))):
+        divided = convert_dataset(open_source(tmp_path / "in"), tmp_path / str(counts), changed(split=text))
+        assert tuple(record.samples for record in divided.splits.values()) == counts
+        assert divided.source.model_dump() == {"kind": "folder", "split": text, "seed": 0}
+        ids = [PackSplit(tmp_path / str(counts), divided, split).ids() for split in divided.splits]
+        assert all(id.startswith("train/") for id in ids[0] + ids[1])
+        assert all(id.startswith("test/") for id in ids[2])
+        assert len(set(ids[0] + ids[1])) == counts[0] + counts[1]
+    with pytest.raises(ConfigError, match="has a test/ folder"):
+        convert_dataset(open_source(tmp_path / "in"), tmp_path / "three", CONFIG)
+    shutil.rmtree(tmp_path / "in/test")
+    metadata = convert_dataset(open_source(tmp_path / "in"), tmp_path / "three", CONFIG)
+    assert [record.samples for record in metadata.splits.values()] == [36, 12, 6]
+
+
+def test_one_class_alone_is_refused(shapes: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="one class alone is asked for"):
+        convert_dataset(open_source(shapes), tmp_path / "out", changed(classes=1))
+    (tmp_path / "filelist.txt").write_text("circle/001.png\ncircle/002.png\n")
+    with pytest.raises(DataError, match="one class alone, 'circle'"):
+        convert_dataset(open_source(tmp_path), tmp_path.with_name("out"), CONFIG)
 
 
 def test_adding_a_class_moves_no_other_class_s_images(shapes: Path, tmp_path: Path) -> None:
@@ -217,6 +251,43 @@ def test_a_class_none_of_whose_images_can_be_read(shapes: Path, tmp_path: Path, 
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("listed", [False, True], ids=["folder", "filelist"])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_m10_what_is_no_file_is_passed_over_by_name(shapes: Path, tmp_path: Path, listed: bool, workers: int) -> None:
+    """M10: a named pipe called x.png hung the conversion. M8: and the list of them is UTF-8, a line each."""
+    source = shutil.copytree(shapes, tmp_path / "in")
+    os.mkfifo(source / "circle/pipe.png")
+    (source / "circle/nowhere.png").symlink_to("nothing")
+    (source / "circle/loop.png").symlink_to(source / "circle/loop.png")
+    (source / "cross/device.png").symlink_to("/dev/zero")
+    (source / "cross/a\nb.png").write_bytes(b"no image")
+    (source / "cross" / os.fsdecode(b"caf\xe9.png")).write_bytes(b"no image")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(os.path.relpath(source / "square/socket.png"))
+    if listed:
+        names = [path.relative_to(source).as_posix() for path in source.glob("*/*.png")]
+        names = [*(name for name in names if name.isprintable()), "square/nothing.png", "square/folder.png"]
+        (source / "square/folder.png").mkdir()
+        (source / "filelist.txt").write_text("\n".join(names))
+    metadata = convert_dataset(open_source(source), tmp_path / "out", changed(split="0.5/0.5", workers=workers))
+    reasons = {skipped.id: skipped.reason for skipped in metadata.skipped}
+    common = {
+        "circle/pipe.png": "not a file, but a named pipe",
+        "circle/nowhere.png": "No such file or directory",
+        "circle/loop.png": "Too many levels of symbolic links",
+        "cross/device.png": "not a file, but a device",
+        "square/socket.png": "not a file, but a socket",
+    }
+    if listed:
+        theirs = {"square/nothing.png": "No such file or directory", "square/folder.png": "not a file, but a folder"}
+    else:
+        no_image = "not an image of a format that is read: BMP, GIF, JPEG, PNG, PPM, TIFF, WEBP"
+        theirs = dict.fromkeys((r"cross/a\x0ab.png", r"cross/caf\xe9.png"), no_image)
+    assert reasons == {**common, **theirs}
+    assert DatasetMetadata.load(tmp_path / "out") == metadata
+    assert sum(record.samples for record in metadata.splits.values()) == 60
+
+
 def test_a_class_without_an_image(shapes: Path, tmp_path: Path) -> None:
     source = shutil.copytree(shapes, tmp_path / "in")
     (source / "nothing").mkdir()
@@ -288,14 +359,20 @@ def test_a_link_as_destination_stays_a_link(shapes: Path, tmp_path: Path) -> Non
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_dir()) == ["large disk", "out", "out"]
 
 
-def test_a_full_disk_is_told_and_mended(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
+def test_m2_a_full_disk_is_told_with_the_file_and_mended(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """M2: with almost nothing free, the line named no file."""
+
+    def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with monkeypatch.context() as context:
-        context.setattr(PackWriter, "append", full)
-        with pytest.raises(FastSketchError, match="No space left on device") as caught:
-            convert_dataset(open_source(shapes), tmp_path / "out", CONFIG)
-    assert "the same command continues" in str(caught.value.hint)
+    for target, name in ((PackWriter, "append"), (os, "fsync"), (os, "replace"), (Path, "write_text")):
+        with monkeypatch.context() as context:
+            context.setattr(target, name, full)
+            with pytest.raises(FastSketchError, match=r"out\.partial.*: No space left on device") as caught:
+                convert_dataset(open_source(shapes), tmp_path / "out", CONFIG)
+        assert "the same command continues" in str(caught.value.hint)
+        assert "\n" not in caught.value.message
     convert_dataset(open_source(shapes), tmp_path / "out", CONFIG)
     assert DatasetMetadata.load(tmp_path / "out").splits["train"].samples == 36

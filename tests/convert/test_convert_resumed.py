@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +15,7 @@ from conversion import CONFIG, SIZE, changed, content
 
 from fastsketch.config import ConvertConfig
 from fastsketch.convert import conversion, convert_dataset
+from fastsketch.convert.destination import Destination
 from fastsketch.sources import open_source
 
 
@@ -28,6 +29,10 @@ def interrupt_after(samples: int) -> Callable[[int, float], None]:
             raise Interrupted
 
     return progress
+
+
+def interrupted(*_: object, **__: object) -> None:
+    raise Interrupted
 
 
 @pytest.fixture
@@ -94,56 +99,120 @@ def test_a_damaged_journal_starts_over(shapes: Path, tmp_path: Path, journal: by
     assert content(tmp_path / "out") == content(tmp_path / "straight")
 
 
-def _feed(fifo: Path, data: bytes, seconds: float) -> None:
-    """Wait until the conversion reads from `fifo`, keep it waiting for so long, then let it have `data`."""
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            descriptor = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
-            break
-        except OSError as error:
-            if error.errno != errno.ENXIO or time.monotonic() > deadline:
-                raise
-            time.sleep(0.02)
-    time.sleep(seconds)
-    with os.fdopen(descriptor, "wb") as pipe:
-        pipe.write(data)
+ENTRIES: dict[str, Callable[[dict], object]] = {
+    "a class that is none": lambda journal: journal.update(label=99),
+    "a class below 0": lambda journal: journal.update(label=-1),
+    "more samples done than listed": lambda journal: journal.update(offset=10**6),
+    "fewer samples done than images": lambda journal: journal.update(offset=1),
+    "other images than in all": lambda journal: journal.update(done=journal["done"] + 1),
+    "no images, but columns": lambda journal: journal.update(done=0),
+    "a split that is none": lambda journal: journal["totals"].update(dev=journal["totals"]["train"]),
+    "no totals": lambda journal: journal.update(totals={}),
+    "a sum too large": lambda journal: journal["totals"]["train"].update(sum=10**12),
+    "squares too large": lambda journal: journal["totals"]["train"].update(squares=10**12),
+    "a column too short": lambda journal: journal["lengths"]["train"].update(labels=8),
+    "a column below 0": lambda journal: journal["lengths"]["train"].update(ids=-1),
+    "a column too few": lambda journal: journal["lengths"]["train"].pop("ink"),
+    "no columns": lambda journal: journal.update(lengths={}),
+    "a word": lambda journal: journal.update(offset="many"),
+    "an entry too many": lambda journal: journal.update(colour="blue"),
+    "half a character": lambda journal: journal.update(last="\ud800"),
+}
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="named pipes and /proc")
-def test_a_killed_process_continues_to_the_same_bytes(draw_shapes: Callable[..., Path], tmp_path: Path) -> None:
-    """`kill -9` in the middle of a real conversion, at a moment that two images chosen for it hold still."""
-    source = draw_shapes(tmp_path / "in", per_class=100)
-    convert_dataset(
-        open_source(source), tmp_path / "straight", ConvertConfig(size=SIZE, split="60/20/20", seed=3, workers=1)
-    )
-    arguments = [str(source), str(tmp_path / "out"), "--size", str(SIZE), "--split", "60/20/20", "--seed", "3"]
-    command = [sys.executable, "-m", "fastsketch", "convert", *arguments, "--workers", "2"]
-    # As named pipes, two images are there when somebody writes to them: the first when it is time for a journal entry,
-    # the second never.
-    first, second = source / "circle/050.png", source / "cross/080.png"
-    images = {path: path.read_bytes() for path in (first, second)}
-    for path in images:
+@pytest.mark.usefixtures("journal_always")
+@pytest.mark.parametrize("change", ENTRIES.values(), ids=ENTRIES.keys())
+def test_a_journal_that_cannot_be_starts_over(
+    shapes: Path, tmp_path: Path, change: Callable[[dict], object], caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(Interrupted):
+        convert_dataset(open_source(shapes), tmp_path / "out", CONFIG, interrupt_after(20))
+    path = tmp_path / "out.partial/journal.json"
+    journal = json.loads(path.read_text())
+    change(journal)
+    path.write_text(json.dumps(journal))
+    convert_dataset(open_source(shapes), tmp_path / "out", CONFIG)
+    assert "journal.json is damaged: starting over" in caplog.text
+    convert_dataset(open_source(shapes), tmp_path / "straight", CONFIG)
+    assert content(tmp_path / "out") == content(tmp_path / "straight")
+
+
+@pytest.mark.usefixtures("journal_always")
+@pytest.mark.parametrize("column", ["images.u8", "labels.i64", "ink.u16", "ids.jsonl"])
+@pytest.mark.parametrize("damage", ["shorter", "gone"])
+def test_files_that_are_shorter_than_the_journal_says_start_over(
+    shapes: Path, tmp_path: Path, column: str, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(Interrupted):
+        convert_dataset(open_source(shapes), tmp_path / "out", CONFIG, interrupt_after(20))
+    path = tmp_path / "out.partial" / f"train.{column}"
+    if damage == "gone":
         path.unlink()
-        os.mkfifo(path)
+    else:
+        os.truncate(path, 7)
+    convert_dataset(open_source(shapes), tmp_path / "out", CONFIG)
+    assert f"train.{column} is shorter than recorded: starting over" in caplog.text
+    convert_dataset(open_source(shapes), tmp_path / "straight", CONFIG)
+    assert content(tmp_path / "out") == content(tmp_path / "straight")
 
-    process = subprocess.Popen(command)
-    workers: list[int] = []
+
+@pytest.mark.usefixtures("journal_always")
+def test_a_sample_more_in_the_class_under_way_starts_over(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Divided by shares, all of its samples may belong elsewhere then; and what was exported is of other samples."""
+    source = shutil.copytree(shapes, tmp_path / "in")
+    config = changed(split="0.5/0.3/0.2", format="dali")
+    with monkeypatch.context() as patch:
+        patch.setattr(Destination, "publish", interrupted)
+        with pytest.raises(Interrupted):
+            convert_dataset(open_source(source), tmp_path / "out", config)
+    assert (tmp_path / "out.partial/train-00000.tar").exists()
+    shutil.copy(source / "square/000.png", source / "square/zzz.png")
+    convert_dataset(open_source(source), tmp_path / "out", config)
+    convert_dataset(open_source(source), tmp_path / "straight", config)
+    assert content(tmp_path / "out") == content(tmp_path / "straight")
+
+
+STOPPING = """
+import sys, time
+from pathlib import Path
+from fastsketch.config import ConvertConfig
+from fastsketch.convert import conversion, convert_dataset
+from fastsketch.sources import open_source
+
+def stop(done, share):
+    if done >= 128:
+        print(done, flush=True)
+        time.sleep(600)
+
+if __name__ == "__main__":
+    conversion.JOURNAL_SECONDS = 0.0
+    config = ConvertConfig(size=24, split="60/20/20", seed=3, workers=2)
+    convert_dataset(open_source(Path(sys.argv[1])), Path(sys.argv[2]), config, stop)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+def test_a_killed_process_continues_to_the_same_bytes(draw_shapes: Callable[..., Path], tmp_path: Path) -> None:
+    """`kill -9` in the middle of a real conversion, which holds still for it."""
+    source = draw_shapes(tmp_path / "in", per_class=100)
+    straight = ConvertConfig(size=SIZE, split="60/20/20", seed=3, workers=1)
+    convert_dataset(open_source(source), tmp_path / "straight", straight)
+    (tmp_path / "stopping.py").write_text(STOPPING)
+    command = [sys.executable, str(tmp_path / "stopping.py"), str(source), str(tmp_path / "out")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
     try:
-        _feed(first, images[first], conversion.JOURNAL_SECONDS + 0.5)
-        deadline = time.monotonic() + 60
-        while not (tmp_path / "out.partial/journal.json").exists():
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"128\n"
         workers = _children(process.pid)
         assert workers
     finally:
         process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.communicate()
 
     assert not (tmp_path / "out").exists()
-    assert 32 <= json.loads((tmp_path / "out.partial/journal.json").read_text())["done"] < 200
+    assert 32 <= json.loads((tmp_path / "out.partial/journal.json").read_text())["done"] <= 128
     deadline = time.monotonic() + 20
     while outliving := [worker for worker in workers if Path(f"/proc/{worker}").exists()]:
         if time.monotonic() > deadline:
@@ -152,12 +221,9 @@ def test_a_killed_process_continues_to_the_same_bytes(draw_shapes: Callable[...,
             pytest.fail("a worker outlived its parent")
         time.sleep(0.05)
 
-    for path, data in images.items():
-        path.unlink()
-        path.write_bytes(data)
-    finished = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert finished.returncode == 0, finished.stderr
-    assert "continuing after" in finished.stderr
+    told: list[int] = []
+    convert_dataset(open_source(source), tmp_path / "out", straight, lambda done, share: told.append(done))
+    assert told[0] > 32
     assert content(tmp_path / "out") == content(tmp_path / "straight")
 
 

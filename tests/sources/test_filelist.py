@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -48,3 +49,23 @@ def test_an_empty_list(tmp_path: Path) -> None:
 def test_a_list_that_is_not_utf8(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"filelist\.txt: not UTF-8"):
         FileListSource(listed(tmp_path, "café/1.png\n", encoding="latin-1"))
+
+
+@pytest.mark.parametrize("entry", ["a\x1b[31m/1.png", "a\x85b/1.png", "a\u2028b/1.png", "a\0b/1.png"])
+def test_m8_a_class_of_several_lines_is_refused_in_one(tmp_path: Path, entry: str) -> None:
+    with pytest.raises(DataError, match=r"line 2: '.*' is not <class>/<image>") as caught:
+        FileListSource(listed(tmp_path, f"a/1.png\n{entry}\n"))
+    assert caught.value.message.isprintable()
+
+
+def test_m8_the_names_of_images_get_printable_ids(tmp_path: Path) -> None:
+    (sample,) = FileListSource(listed(tmp_path, "a/1\x1b[31m\u20281.png\n")).samples(0)
+    assert sample.id == r"a/1\x1b[31m\u20281.png"
+    assert sample.path == tmp_path / "a/1\x1b[31m\u20281.png"
+
+
+def test_m10_a_list_that_is_no_file(tmp_path: Path) -> None:
+    """M10: a named pipe was waited for."""
+    os.mkfifo(tmp_path / "list.txt")
+    with pytest.raises(DataError, match=r"list\.txt: cannot be read \(not a file, but a named pipe\)"):
+        open_source(tmp_path / "list.txt")

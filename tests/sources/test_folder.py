@@ -5,11 +5,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from torchvision.datasets import ImageFolder
 
 from fastsketch.errors import ConfigError, DataError
 from fastsketch.sources import open_source
-from fastsketch.sources.folder import FolderSource
+from fastsketch.sources.folder import LAYOUTS, FolderSource
+from fastsketch.sources.sample import is_printable, printable
 
 AWKWARD = [
     "zebra",
@@ -171,3 +174,188 @@ def test_class_names_that_are_not_utf8_are_refused(tmp_path: Path) -> None:
     os.mkdir(os.path.join(os.fsencode(tmp_path), b"caf\xe9"))
     with pytest.raises(DataError, match=r"caf\\xe9.*not UTF-8"):
         FolderSource(tmp_path)
+
+
+# -------------------------------------------------------------------------------------- layouts that cannot be meant
+
+
+def refused(root: Path) -> tuple[str, str]:
+    with pytest.raises(DataError) as caught:
+        open_source(root)
+    assert "\n" not in caught.value.message
+    return caught.value.message.removeprefix(f"{root}: "), str(caught.value.hint)
+
+
+def test_3_one_level_too_high(tmp_path: Path) -> None:
+    """Finding 3: it became one class, exit code 0."""
+    touch(tmp_path, *(f"sketches/{name}/{index}.png" for name in ("bed", "cat", "dog") for index in range(4)))
+    message, hint = refused(tmp_path)
+    assert message == "12 images of one class 'sketches'"
+    assert hint == f"if its folders (bed, cat, …) are the classes, convert {tmp_path / 'sketches'}"
+    assert len(open_source(tmp_path / "sketches").class_names) == 3
+
+
+def test_3_one_level_too_high_above_splits(tmp_path: Path) -> None:
+    touch(tmp_path, "set/train/a/1.png", "set/train/b/1.png", "set/test/a/2.png")
+    message, hint = refused(tmp_path)
+    assert message == "3 images of one class 'set'"
+    assert hint.endswith(f"convert {tmp_path / 'set'}")
+
+
+def test_3_one_level_too_high_in_a_split(tmp_path: Path) -> None:
+    touch(tmp_path, "train/all/a/1.png", "train/all/b/1.png", "val/all/a/2.png")
+    message, hint = refused(tmp_path)
+    assert message == "3 images of one class 'all'"
+    assert "(a, b)" in hint
+
+
+@pytest.mark.parametrize("split", ["", "train/"])
+def test_3_images_only_in_deeper_folders(tmp_path: Path, split: str) -> None:
+    touch(tmp_path, *(f"{split}{pen}/{name}/1.png" for pen in ("thick", "thin") for name in ("bed", "cat")))
+    message, hint = refused(tmp_path)
+    assert message == "no class folder holds images itself, all are deeper"
+    assert f"the folders of {tmp_path / split / 'thick'} (bed, cat) are the classes" in hint
+
+
+def test_3_deeper_folders_beside_images_are_part_of_the_class(tmp_path: Path) -> None:
+    touch(tmp_path, "a/1.png", "a/more/2.png", "b/more/3.png")
+    assert ids(FolderSource(tmp_path)) == [["a/1.png", "a/more/2.png"], ["b/more/3.png"]]
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [(["test"], "test/"), (["val", "test"], "test/ and val/"), (["validation"], "validation/")],
+)
+def test_3_other_splits_without_train(tmp_path: Path, names: list[str], found: str) -> None:
+    """Finding 3: `test/<class>` alone became a class `test`, `val/` and `test/` two."""
+    touch(tmp_path, *(f"{split}/{name}/1.png" for split in names for name in ("bed", "cat")))
+    message, hint = refused(tmp_path)
+    assert message == f"there is {found} but no train/"
+    assert "expected ROOT/train/<class>/<image>" in hint
+
+
+def test_3_other_splits_without_train_of_linked_classes(tmp_path: Path) -> None:
+    """Finding 3: with class folders that are links it said that class 'test' has no image."""
+    touch(tmp_path, "elsewhere/bed/1.png", "elsewhere/cat/1.png", "root/test/.keep")
+    for name in ("bed", "cat"):
+        (tmp_path / "root/test" / name).symlink_to(tmp_path / "elsewhere" / name)
+    message, _ = refused(tmp_path / "root")
+    assert message == "there is test/ but no train/"
+
+
+def test_3_images_directly_in_the_root(tmp_path: Path) -> None:
+    touch(tmp_path, "1.png", "2.JPG", "notes.txt")
+    message, hint = refused(tmp_path)
+    assert message == "no class folders with images; 2 images lie directly in it"
+    assert "ROOT/<class>/<image>" in hint
+
+
+def test_one_class_alone(tmp_path: Path) -> None:
+    touch(tmp_path, "cat/1.png", "cat/2.png")
+    assert refused(tmp_path) == ("2 images of one class 'cat'", LAYOUTS)
+
+
+# ------------------------------------------------------------------------------------------------ links and no files
+
+
+def test_links_to_folders_and_images_are_followed(tmp_path: Path) -> None:
+    touch(tmp_path, "store/bed/1.png", "store/more/2.png", "store/cat.png", "root/cat/1.png")
+    (tmp_path / "root/bed").symlink_to(tmp_path / "store/bed")
+    (tmp_path / "root/cat/more").symlink_to(tmp_path / "store/more")
+    (tmp_path / "root/cat/3.png").symlink_to(tmp_path / "store/cat.png")
+    assert ids(FolderSource(tmp_path / "root")) == [["bed/1.png"], ["cat/1.png", "cat/3.png", "cat/more/2.png"]]
+
+
+def test_links_that_lead_in_circles_are_followed_once(tmp_path: Path) -> None:
+    touch(tmp_path, "a/1.png", "a/deep/2.png", "b/1.png")
+    (tmp_path / "a/deep/up").symlink_to(tmp_path / "a")
+    (tmp_path / "a/again").symlink_to(tmp_path / "a/deep")
+    (tmp_path / "a/itself.png").symlink_to(tmp_path / "a/itself.png")
+    (tmp_path / "b/root").symlink_to(tmp_path)
+    found = ids(FolderSource(tmp_path))
+    assert found[0] in (
+        ["a/1.png", "a/deep/2.png", "a/itself.png"],
+        ["a/1.png", "a/again/2.png", "a/itself.png"],
+    )
+    assert found[1] == ["b/1.png"]
+
+
+def test_m10_what_is_no_file_is_listed_and_never_opened(tmp_path: Path) -> None:
+    """M10: a named pipe called x.png hung the conversion. By name it is an image, and told when it is tried."""
+    touch(tmp_path, "a/1.png", "b/1.png")
+    os.mkfifo(tmp_path / "a/pipe.png")
+    (tmp_path / "a/folder.png").mkdir()
+    (tmp_path / "a/nowhere.png").symlink_to(tmp_path / "nothing")
+    assert ids(FolderSource(tmp_path))[0] == ["a/1.png", "a/nowhere.png", "a/pipe.png"]
+    with pytest.raises(ConfigError, match="not a folder"):
+        open_source(tmp_path / "a/pipe.png")
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_without_permission_is_named(tmp_path: Path) -> None:
+    touch(tmp_path, "a/1.png", "b/1.png", "b/deep/2.png")
+    (tmp_path / "b/deep").chmod(0)
+    try:
+        with pytest.raises(DataError, match=r"b/deep: cannot be read \(Permission denied\)"):
+            FolderSource(tmp_path).samples(1)
+    finally:
+        (tmp_path / "b/deep").chmod(0o700)
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "a/1.png", "b/1.png", "b/deep/2.png")
+    scandir = os.scandir
+
+    def refuse(path: os.PathLike[str]) -> object:
+        if Path(path).name == "deep":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(DataError, match=r"b/deep: cannot be read \(Permission denied\)"):
+        FolderSource(tmp_path).samples(1)
+
+
+# -------------------------------------------------------------------------------------------------------------- names
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux only")
+@pytest.mark.parametrize("name", ["a\nb", "a\x1b[31m", "a\u2028b", "a\x85b", os.fsdecode(b"caf\xe9")])
+def test_m8_a_class_name_of_several_lines_is_refused(tmp_path: Path, name: str) -> None:
+    touch(tmp_path, "b/1.png", f"{name}/1.png")
+    message, hint = refused(tmp_path)
+    assert printable(name) in message
+    assert message.isprintable()
+    assert hint == "rename it"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux only")
+def test_m8_file_names_of_any_bytes_get_ids_of_one_line_each_its_own(tmp_path: Path) -> None:
+    """M8 and the low one: a newline in a file name broke the list of skipped files."""
+    names = [b"%c.png" % byte for byte in range(1, 256) if byte not in b"/."]
+    names += [rb"\x0a.png", rb"\x5cx0a.png", rb"\u2028.png", rb"\xe9.png", "\u2028.png".encode(), "é.png".encode()]
+    touch(tmp_path, "b/1.png")
+    (tmp_path / "a").mkdir()
+    for name in names:
+        (tmp_path / "a" / os.fsdecode(name)).touch()
+    found = [sample.id for sample in FolderSource(tmp_path).samples(0)]
+    assert len(set(found)) == len(names)
+    assert all(id.isprintable() and id.encode() for id in found)
+    assert {r"a/\x0a.png", r"a/\x5cx0a.png", r"a/\xe9.png", r"a/\x5cxe9.png", "a/é.png", "a/\\.png"} <= set(found)
+
+
+@given(st.text(st.characters(), max_size=8), st.text(st.sampled_from("\\xu05caé\n\x85\udc85\u2028"), max_size=8))
+def test_m8_printable_names_stay_apart_and_are_what_they_were(name: str, other: str) -> None:
+    for each in (name, other):
+        shown = printable(each)
+        assert is_printable(shown)
+        assert shown.encode().decode() == shown
+        assert len(shown.splitlines()) <= 1
+        if is_printable(each) and "\\" not in each:
+            assert shown == each
+    assert (printable(name) == printable(other)) == (name == other)
+    seen.setdefault(printable(other), other)
+    assert seen[printable(other)] == other
+
+
+seen: dict[str, str] = {}

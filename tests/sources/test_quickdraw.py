@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,77 @@ def test_a_class_without_drawings(tmp_path: Path) -> None:
     write(tmp_path / "cat.ndjson", [b"\n"])
     with pytest.raises(DataError, match="class 'cat' has no drawing"):
         open_source(tmp_path).samples(0)
+
+
+@pytest.mark.parametrize(
+    ("key", "id"),
+    [
+        ("\ud800", r"cat/\ud800"),
+        ("a\nb", r"cat/a\x0ab"),
+        ("\x1b[31m", r"cat/\x1b[31m"),
+        ("\u2028", r"cat/\u2028"),
+        (r"\ud800", r"cat/\x5cud800"),
+        (5, "cat/5"),
+        (None, "cat/None"),
+        ("", "cat/line-000000001"),
+        ("x" * 101, "cat/line-000000001"),
+    ],
+)
+def test_m8_any_key_becomes_an_id_of_one_line(tmp_path: Path, key: object, id: str) -> None:
+    """M8: half a surrogate pair as key_id ended in a UnicodeEncodeError."""
+    write(tmp_path / "cat.ndjson", [line(key)])
+    (sample,) = open_source(tmp_path).samples(0)
+    assert sample.id == id
+    assert sample.id.encode()
+
+
+def test_drawings_of_the_same_key_have_ids_of_their_own(tmp_path: Path) -> None:
+    write(tmp_path / "cat.ndjson", [line("7"), line("7, drawing 3"), line("7"), line(7)])
+    ids = [sample.id for sample in open_source(tmp_path).samples(0)]
+    assert ids == ["cat/7", "cat/7, drawing 3", "cat/7, drawing 3, drawing 3", "cat/7, drawing 4"]
+
+
+@pytest.mark.parametrize("name", ["cat.ndjson", "cat.ndjson.gz"])
+def test_m10_what_is_no_file_is_refused_and_never_opened(tmp_path: Path, name: str) -> None:
+    """M10: a named pipe called x.ndjson hung the conversion."""
+    write(tmp_path / "dog.ndjson", [line()])
+    for make in (os.mkfifo, Path.mkdir, lambda path: path.symlink_to("nothing"), lambda path: path.symlink_to(path)):
+        make(tmp_path / name)
+        with pytest.raises(DataError, match=rf"{name}: not a file"):
+            open_source(tmp_path)
+        (tmp_path / name).rmdir() if make is Path.mkdir else (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(DataError, match=rf"{name}: not a file"):
+        open_source(tmp_path / name)
+
+
+def test_m10_a_file_that_becomes_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    write(tmp_path / "cat.ndjson", [line()])
+    source = open_source(tmp_path)
+    (tmp_path / "cat.ndjson").unlink()
+    os.mkfifo(tmp_path / "cat.ndjson")
+    with pytest.raises(DataError, match=r"cat\.ndjson: cannot be read to its end \(not a file, but a named pipe\)"):
+        source.samples(0)
+
+
+@pytest.mark.parametrize("suffix", [".ndjson", ".ndjson.gz"])
+def test_a_line_that_would_take_all_memory_is_passed_over(tmp_path: Path, suffix: str) -> None:
+    long = line(drawing=[[[1] * 3_000_000, [2] * 3_000_000]])
+    write(tmp_path / f"cat{suffix}", [line("1"), long, line("3"), long])
+    first, third, *others = open_source(tmp_path).samples(0)
+    assert [first.id, third.id] == ["cat/1", "cat/3"]
+    assert [sample.id for sample in others] == ["cat/line-000000002", "cat/line-000000004"]
+    for sample in others:
+        with pytest.raises(ValueError, match="a line of more than 4,194,304 bytes"):
+            parse_drawing(sample.line)
+
+
+@pytest.mark.parametrize("name", ["a\nb.ndjson", "a\x1bb.ndjson"])
+def test_m8_a_file_name_of_several_lines_is_refused(tmp_path: Path, name: str) -> None:
+    write(tmp_path / name, [line()])
+    with pytest.raises(DataError, match=r"the file name 'a\\x.*' is not UTF-8 or not one line") as caught:
+        open_source(tmp_path)
+    assert "\n" not in caught.value.message
 
 
 def test_strokes_are_points_of_x_and_y() -> None:

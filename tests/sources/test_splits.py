@@ -86,7 +86,7 @@ def test_too_few_samples() -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "80", "0.8", "0.8/0.1", "0.8/0.3", "1/2/3/4", "-1/2", "0/1", "0/5/5", "1.5/2", "a/b", "48/9/23/", "nan/1",
-     "inf/1", "48,9,23"],
+     "inf/1", "48,9,23", "1e308/1e308/0", "1e10/0"],
 )  # fmt: skip
 def test_what_is_no_split(text: str) -> None:
     with pytest.raises(ConfigError, match="is not a split") as caught:
