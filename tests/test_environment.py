@@ -75,3 +75,40 @@ def test_an_installation_inside_a_checkout_is_not_of_it(checkout: Path, monkeypa
     git(checkout, "add", "--force", str(installed))
     git(checkout, "commit", "--quiet", "--message", "b")
     assert environment()["commit"] == git(checkout, "rev-parse", "--short=7", "HEAD")
+
+
+# ------------------------------------------------------------------------------------------------- broken machines
+
+
+def test_a_machine_that_tells_nothing_is_described_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No git, no HOME, an unreadable /proc, an odd libc, packages installed by halves."""
+
+    def broken(*arguments: object, **options: object) -> None:
+        raise ValueError("no such name")
+
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(os, "sysconf", broken)
+    monkeypatch.setattr(module.importlib.metadata, "version", broken)
+    real = Path.read_text
+
+    def read(self: Path, **options: str) -> str:
+        if str(self) == "/proc/cpuinfo":
+            raise PermissionError(13, "Permission denied", str(self))
+        return real(self, **options)
+
+    monkeypatch.setattr(Path, "read_text", read)
+    found = environment()
+    assert (found["memory_gib"], found["commit"], found["versions"]) == (None, None, {})
+    assert isinstance(found["cpu"], str)
+
+
+def test_letters_of_no_encoding_in_proc_are_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        Path,
+        "read_text",
+        lambda self, encoding, errors="strict": b"model name : \xff CPU\n".decode(encoding, errors),
+    )
+    assert environment()["cpu"] == "\ufffd CPU"

@@ -77,17 +77,20 @@ def reachable(url: str) -> bool:
 
 
 @contextmanager
-def quiet_libraries() -> Iterator[None]:
-    """timm and the hub's client only say within this what is an error."""
+def quiet_libraries() -> Iterator[list[str]]:
+    """Keep to ourselves what timm and the hub's client log within this; yields timm's warnings."""
+    said: list[str] = []
+    listener = logging.Handler(logging.WARNING)
+    listener.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
     loggers = [logging.getLogger(name) for name in ("timm", "huggingface_hub")]
-    before = [logger.level for logger in loggers]
+    before = [(logger.handlers, logger.propagate) for logger in loggers]
     for logger in loggers:
-        logger.setLevel(logging.ERROR)
+        logger.handlers, logger.propagate = [listener], False
     try:
-        yield
+        yield said
     finally:
-        for logger, level in zip(loggers, before, strict=True):
-            logger.setLevel(level)
+        for logger, (handlers, propagate) in zip(loggers, before, strict=True):
+            logger.handlers, logger.propagate = handlers, propagate
 
 
 def _cached(url: str) -> str:

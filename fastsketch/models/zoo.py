@@ -74,10 +74,12 @@ def _build(name: str, arguments: dict[str, Any], config: ModelConfig, outline: n
         arguments = {**arguments, "pretrained_cfg_overlay": {"state_dict": tensors}}
     fetched = config.pretrained and config.weights is None
     try:
-        with quiet_libraries(), fetching(name) if fetched else nullcontext():
+        with quiet_libraries() as said, fetching(name) if fetched else nullcontext():
             model: nn.Module = timm.create_model(
                 name, pretrained=config.weights is not None or config.pretrained, **arguments
             )
+        for unused in (line for line in said if "Unable to convert" in line):  # a stem with random weights
+            raise ValueError(unused)
     except (FastSketchError, MemoryError):
         raise
     except Exception as error:  # timm and the hub's client raise whatever their layers raise
@@ -128,17 +130,26 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise ConfigError(f"{path} is no file of weights" if path.exists() else f"{path}: no such weights file")
-    problem = DataError(f"{path} is not a readable .safetensors or .pth file of tensors")
     try:
         with quiet_libraries():
             tensors = load_state_dict(str(path), use_ema=True, device="cpu", weights_only=True)
+        if not tensors or not all(isinstance(key, str) and _sound(each) for key, each in tensors.items()):
+            raise ValueError("it holds something else")
     except (OSError, MemoryError):
         raise
     except Exception as error:  # each layer of what is no such file fails in its own way: IndexError, struct.error, ...
-        raise problem from error
-    if not tensors or not all(isinstance(key, str) and isinstance(each, Tensor) for key, each in tensors.items()):
-        raise problem
+        raise DataError(f"{path} is not a readable .safetensors or .pth file of tensors") from error
     return cast(dict[str, Tensor], tensors)
+
+
+def _sound(value: object) -> bool:
+    """Whether a value of a file is a plain tensor of real numbers."""
+    return (
+        isinstance(value, Tensor)
+        and value.layout is torch.strided
+        and not (value.is_meta or value.is_quantized or value.is_complex())
+        and not (value.is_floating_point() and bool(value.isnan().any()))
+    )
 
 
 def _outline(name: str, arguments: dict[str, Any], size: int, other_sizes: Sequence[int]) -> nn.Module:

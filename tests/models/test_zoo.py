@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import pickle
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from torch import nn
 from fastsketch.config import ModelConfig
 from fastsketch.errors import ConfigError, DataError
 from fastsketch.models import SHORT_NAMES, create_model
-from fastsketch.models.zoo import pretrained_normalization, timm_name
+from fastsketch.models.zoo import pretrained_normalization, read_weights, timm_name
 from fastsketch.training.checkpoint import InputSpec, load_model, save_model
 
 
@@ -127,6 +128,87 @@ def test_nothing_in_a_weights_file_is_executed(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(DataError):
         create_model(ModelConfig(name="test_resnet", weights=path), num_classes=3, size=32)
     assert not Path("sprung").exists()
+
+
+def _header(length: int, text: bytes = b"") -> bytes:
+    return length.to_bytes(8, "little") + text
+
+
+DAMAGED = {
+    "text": b"root:x:0:0:root:/root:/bin/bash\n" * 20,
+    "empty": b"",
+    "zeros": bytes(100),
+    "a huge header": _header(1 << 62),
+    "a header of 100 MB": _header(100_000_000, b"{}"),
+    "no JSON": _header(2, b"{["),
+    "no tensors": _header(2, b"{}"),
+    "another type": _header(40, b'{"a": {"dtype": "X9", "shape": [], "data_of'),
+    "beyond the end": _header(63, b'{"a": {"dtype": "F32", "shape": [9], "data_offsets": [0, 36]}}  '),
+    "a zip": b"PK\x03\x04" + bytes(50),
+    "a tar": b"x" + bytes(256) + b"ustar\x00" + bytes(400),
+    "a gzip": b"\x1f\x8b\x08" + bytes(50),
+    "a pickle's start": b"\x80\x02}q\x00(X\x05\x00\x00\x00state",
+    "a deep pickle": b"\x80\x02" + b"]" * 5000,
+    "a number": pickle.dumps(3),
+    "a list": pickle.dumps([1, 2]),
+    "nothing": pickle.dumps(None),
+    "a pickle of a class": pickle.dumps(Path("x")),
+}
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors", ".bin", ""])
+@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_any_file_as_weights_is_one_line(tmp_path: Path, content: bytes, suffix: str) -> None:
+    """M16: `--weights /etc/passwd` was an IndexError."""
+    path = tmp_path / f"weights{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="is not a readable") as caught:
+        read_weights(path)
+    assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "value",
+    [[1], {}, {"a": 1}, {1: torch.ones(1)}, {"state_dict": 3}, {"state_dict": [torch.ones(1)]}, torch.ones(3),
+     {"model": {"a": torch.ones(1), "b": "c"}}, {"state_dict": None}],
+    ids=repr,
+)  # fmt: skip
+def test_what_torch_opens_and_is_no_weights_is_one_line(tmp_path: Path, value: object) -> None:
+    torch.save(value, tmp_path / "w.pth")
+    with pytest.raises(DataError, match="is not a readable"):
+        read_weights(tmp_path / "w.pth")
+
+
+def test_what_is_no_file_is_no_weights(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.pth")
+    for path in (tmp_path, tmp_path / "pipe.pth", Path("/dev/zero")):
+        with pytest.raises(ConfigError, match="is no file of weights"):
+            read_weights(path)
+
+
+def test_weights_of_odd_tensors_are_one_line(tmp_path: Path) -> None:
+    tensors = timm.create_model("test_resnet", in_chans=1).state_dict()
+    key = "conv1.0.weight"
+    odd_ones = [
+        *(torch.ones(shape) for shape in ((), (3,), (0, 1, 3, 3), (16, 3, 1, 1), (16, 2, 3, 3), (16, 1, 3, 3, 1))),
+        *(torch.empty(1, device="meta"), torch.ones(3).to_sparse(), torch.full((16, 1, 3, 3), torch.nan)),
+        torch.ones(16, 1, 3, 3, dtype=torch.complex64),
+    ]
+    for odd in odd_ones:
+        torch.save({**tensors, key: odd}, tmp_path / "w.pth")
+        with pytest.raises((ConfigError, DataError)) as caught:
+            create_model(ModelConfig(name="test_resnet", weights=tmp_path / "w.pth"), num_classes=3, size=32)
+        assert "\n" not in caught.value.message
+        assert len(caught.value.message) < 500
+
+
+@pytest.mark.parametrize("name", ["vit_small", "test_vit2", "vit_tiny_r_s16_p8_224"])
+def test_a_patch_larger_than_the_image_is_told(name: str) -> None:
+    """Low: `image_sizes=[8]` with patch 16."""
+    with pytest.raises(ConfigError, match=r"8 px") as caught:
+        create_model(ModelConfig(name=name), num_classes=3, size=8, train_sizes=(8,))
+    assert "\n" not in caught.value.message
 
 
 def test_an_unknown_model_brings_the_nearest_names() -> None:
