@@ -183,7 +183,7 @@ def contents(root: Path) -> dict[str, object]:
                 found[name] = [_timeless(row) for row in csv.DictReader(table)]
         elif name == "resume.pt":
             state = torch.load(path, weights_only=True)
-            found[name] = [state[key] for key in ("epoch", "steps", "loss_sum", "best_top1", "best_epoch", "recipe")]
+            found[name] = [state[key] for key in ("epoch", "steps", "loss_sum", "best_top1", "best_epoch")]
             found[f"{name}: weights"] = {key: tensor.tolist() for key, tensor in state["model"].items()}
         elif name == "run.json":
             found[name] = None

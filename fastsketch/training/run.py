@@ -97,8 +97,8 @@ class Run:
             ConfigError: There can be no such folder, or it holds a run already.
             FastSketchError: Another process trains in it.
         """
-        made = not self.root.exists()
         try:
+            made = not self.root.exists()
             self.root.mkdir(parents=True, exist_ok=True)
         except FileExistsError as error:
             raise ConfigError(f"{self.root} is a file, no folder for a run", hint="choose another --out") from error

@@ -6,10 +6,15 @@ Every point is tried, none by chance: after each step, before, in and after each
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
 from ends import contents, ends, recipe, train, write_data
+
+from fastsketch.training import clock
+from fastsketch.training.clock import Interrupted
 
 
 @pytest.fixture(scope="module")
@@ -30,3 +35,96 @@ def test_ended_at_any_point_it_is_continued_to_the_same_bytes(data: Path, tmp_pa
         if different := [file for file in {**expected, **found} if found.get(file) != expected.get(file)]:
             problems[number, name] = different
     assert problems == {}
+
+
+class _Time:
+    """Stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_max_minutes_may_be_over_at_any_point(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock, "perf_counter", time := _Time())
+    config = recipe(data, "training.save_minutes=5")
+    names: list[str] = []
+    train(config, whole := tmp_path / "whole", names.append)
+    expected = contents(whole)
+    for number in [*map(names.index, dict.fromkeys(names)), len(names) - names[::-1].index("after step 2") - 1]:
+        name, root, time.now = names[number], tmp_path / str(number), 0.0
+        left = [None] * number
+
+        def over(_: str, left: list[None] = left) -> None:
+            if not left:
+                time.now = 61.0
+            else:
+                left.pop()
+
+        train(recipe(data, "training.max_minutes=1"), root, over)
+        time.now = 0.0
+        train(config, root)
+        assert contents(root) == expected, (number, name)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize(
+    ("name", "nth", "rest"),
+    [
+        ("after step 2", 0, 2),  # of 4
+        ("in validation", 0, 2),  # of two batches the first: it does not wait for the second
+        ("in validation", 2, 0),
+        ("after validation", 0, 2),
+        ("last/model.safetensors", 0, 2),
+        ("best/config.json", 0, 2),
+        ("metrics.jsonl", 0, 2),
+    ],
+)
+def test_a_signal_is_heard_at_once_and_loses_no_step(
+    data: Path, tmp_path: Path, name: str, nth: int, rest: int, number: signal.Signals
+) -> None:
+    config = recipe(data, "training.save_minutes=5")
+    train(config, whole := tmp_path / "whole")
+    heard: list[str] = []
+
+    def point(at: str) -> None:
+        heard.append(at)
+        if at == name and heard.count(at) == nth + 1:
+            heard.append("signal")
+            os.kill(os.getpid(), number)
+
+    with pytest.raises(Interrupted) as stopped:
+        train(config, tmp_path / "run", point)
+    assert stopped.value.signal == number
+    after = heard[heard.index("signal") + 1 :]
+    assert "in validation" not in after
+    assert not any(each.startswith("after step") for each in after)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert train(config, tmp_path / "run") == rest
+    assert contents(tmp_path / "run") == contents(whole)
+
+
+@pytest.mark.parametrize("name", ["resident", "pack", "ffcv", "dali"])
+def test_every_loader_goes_on_from_any_step(tmp_path: Path, name: str) -> None:
+    if name in ("ffcv", "dali"):
+        pytest.importorskip({"ffcv": "ffcv", "dali": "nvidia.dali"}[name])
+    data = write_data(tmp_path / "set", all_formats=True)
+    config = recipe(data, f"data.loader={name}", "training.save_minutes=5")
+    train(config, whole := tmp_path / "whole")
+    expected = contents(whole)
+    for step, at in enumerate(["after step 1", "after step 2", "in validation", "after validation"]):
+        root = tmp_path / str(step)
+
+        heard: list[str] = []
+
+        def stop(here: str, at: str = at, heard: list[str] = heard) -> None:
+            if here == at and heard.count(at) < 1:
+                os.kill(os.getpid(), signal.SIGINT)
+            heard.append(here)
+
+        with pytest.raises(Interrupted):
+            train(config, root, stop)
+        train(config, root)
+        assert contents(root) == expected, at
