@@ -52,10 +52,10 @@ def export(folder: Path, dataset: DatasetMetadata, formats: Iterable[str], *, ow
     for name, split in splits.items():
         written = dict(dataset.splits[name].formats)
         for format in wanted:
-            log.info("writing the %s split for %s", name, format)
             written[format] = []
             for path, pieces in _files(folder, name, split, format):
                 if path not in kept:
+                    log.info("writing %s", path)
                     write_pieces(path, pieces)
                 written[format].append(FileRecord.of(path))
         in_order = {format: written[format] for format in FORMATS if format in written}

@@ -79,7 +79,7 @@ class FileRecord(BaseModel):
         """The error for a file that is not what it should be, in one line, with the remedy."""
         hint = "convert the data set again"
         if format := {".beton": "ffcv", ".tar": "dali", ".idx": "dali"}.get(Path(self.name).suffix):
-            hint = f"delete it and write it anew from the pack: fastsketch convert {folder} --format {format}"
+            hint = f"where it is gone it is written anew from the pack: fastsketch convert {folder} --format {format}"
         return DataError(f"{folder / self.name} {what}", hint=hint)
 
 

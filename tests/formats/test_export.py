@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -15,6 +16,7 @@ from fastsketch.config import ConvertConfig
 from fastsketch.convert import add_formats, convert_dataset
 from fastsketch.errors import BackendMissing, ConfigError, DataError, FastSketchError
 from fastsketch.formats import export as exporting
+from fastsketch.formats import metadata
 from fastsketch.formats.export import export
 from fastsketch.formats.inspection import verify
 from fastsketch.formats.metadata import DatasetMetadata
@@ -156,6 +158,22 @@ def test_killed_at_any_write_it_ends_in_the_same_bytes(tmp_path: Path, monkeypat
         if finished:
             break
     assert (finished, number) == (True, 7)  # two betons, two tars with an index each, dataset.json
+
+
+@pytest.mark.parametrize("name", ["../../ESCAPED", "..", "a/b", "train.x"])
+def test_a_split_s_name_leads_nowhere_else(tmp_path: Path, name: str) -> None:
+    """H4: `convert DS --format all` wrote outside the data set; under a checksum that is right."""
+    folder = tmp_path / "a" / "b" / "data"
+    described = write_pack(folder, {"train": 9}).model_dump(mode="json")
+    record = described["splits"].pop("train")
+    for column, file in record["files"].items():
+        (folder / file["name"]).rename(folder / f"train.{column}")
+    described["splits"][name] = json.loads(json.dumps(record).replace('"train.', f'"{name}.'))
+    content = metadata._json({**described, "checksum": metadata._sha256(described)})
+    (folder / "dataset.json").write_text(content, encoding="utf-8")
+    with pytest.raises(DataError, match=r"dataset\.json is damaged"):
+        add_formats(folder, ConvertConfig(format="dali"))
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file() and path.parent != folder] == []
 
 
 def test_a_conversion_replaces_what_an_earlier_one_left(tmp_path: Path) -> None:
