@@ -15,14 +15,14 @@ class Case:
         commands: Arguments of `fastsketch`, each in a process of its own; the first that fails is the last.
         writes: Names in the folder that the commands may write; everything else has to stay as it is.
         codes: Exit codes that are right for the last command that ran.
-        preload: Modules that map gigabytes of libraries, imported before the limit on memory is set.
+        libraries: Whether it imports FFCV or DALI, whose libraries map gigabytes that they do not use.
         greedy: Whether it asks for more memory than there may be: a model or a batch of its own choice.
     """
 
     commands: list[list[str]]
     writes: tuple[str, ...] = ("out",)
     codes: tuple[int, ...] = (0, 1, 2)
-    preload: tuple[str, ...] = ()
+    libraries: bool = False
     greedy: bool = False
 
 

@@ -60,7 +60,7 @@ class Worker:
         canary = judge.snapshot(cage / judge.CANARY)
         result = Result(kind, seed, [], [])
         for command in case.commands:
-            outcome = zygote.run(command, folder, case.preload, cage)
+            outcome = zygote.run(command, folder, case.libraries, cage)
             result.outcomes.append(outcome)
             result.problems += judge.judged(outcome, case.greedy)
             result.frame = result.frame or judge.frame(outcome)

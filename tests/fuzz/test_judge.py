@@ -94,7 +94,7 @@ BROKEN: dict[Callable[[], None], str] = {
 def judged(command: Callable[[], None], root: Path, monkeypatch: pytest.MonkeyPatch) -> Result:
     """A case of the worker, in which `command` is the whole product."""
     monkeypatch.setattr("fastsketch_cli.app.main", command)
-    monkeypatch.setattr(zygote, "SECONDS", 2)
+    monkeypatch.setattr(zygote, "PATIENCE", 2)
     worker = object.__new__(Worker)  # without its templates
     worker.root, worker.templates = root, None  # type: ignore[assignment]
 

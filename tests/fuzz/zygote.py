@@ -28,8 +28,14 @@ from fuzz.case import GIB, Outcome
 MEMORY = 2 * GIB
 """Bytes of address space that a command may take beyond what the zygote holds."""
 
+LIBRARIES = 8 * GIB
+"""What FFCV and DALI map beyond it."""
+
 SECONDS = 20
-"""A command that takes longer, on the clock or of the processor, hangs."""
+"""A command that takes more of the processor's time hangs."""
+
+PATIENCE = 60
+"""So many seconds by the clock may pass: others may be using the processor."""
 
 LARGEST_FILE = GIB
 MOST_OUTPUT = 1 << 20
@@ -86,21 +92,20 @@ def prepare() -> None:
     gc.freeze()
 
 
-def run(command: Sequence[str], folder: Path, preload: Sequence[str] = (), cage: Path | None = None) -> Outcome:
+def run(command: Sequence[str], folder: Path, libraries: bool = False, cage: Path | None = None) -> Outcome:
     """Run `fastsketch COMMAND...` in `folder`; whatever it changes outside of `cage` is told."""
     log = (cage or folder.parent) / "log"
     log.mkdir(exist_ok=True)
-    paths = [log / name for name in ("stdout", "stderr", "trespasses")]
+    paths = [log / name for name in ("stdout", "stderr", "trespasses", "held")]
     for path in paths:
         path.write_bytes(b"")
     sys.stdout.flush()
     sys.stderr.flush()
     started = perf_counter()
-    held = _status("VmRSS")
     child = os.fork()
     if child == 0:
-        _command(command, folder, preload, cage or folder.parent, paths)
-    timed_out = not _ends(child, SECONDS)
+        _command(command, folder, libraries, cage or folder.parent, paths)
+    timed_out = not _ends(child, PATIENCE)
     try:  # what it started, and, if it hangs, itself
         os.killpg(child, signal.SIGKILL)
     except ProcessLookupError:
@@ -113,7 +118,7 @@ def run(command: Sequence[str], folder: Path, preload: Sequence[str] = (), cage:
         timed_out=timed_out or code == -signal.SIGXCPU,
         stdout=_read(paths[0]),
         stderr=_read(paths[1]),
-        peak=max(0, usage.ru_maxrss * 1024 - held),
+        peak=max(0, usage.ru_maxrss * 1024 - int(_read(paths[3]) or 0)),
         seconds=perf_counter() - started,
         trespasses=_read(paths[2]).splitlines(),
         report="".join(map(_read, sorted((log.parent / "tmp").glob("fastsketch-bug-*")))),
@@ -142,7 +147,7 @@ def _status(field: str) -> int:
     return int(next(line for line in lines if line.startswith(field)).split()[1]) * 1024
 
 
-def _command(command: Sequence[str], folder: Path, preload: Sequence[str], cage: Path, logs: list[Path]) -> NoReturn:
+def _command(command: Sequence[str], folder: Path, libraries: bool, cage: Path, logs: list[Path]) -> NoReturn:
     """The child's life."""
     code = 70
     try:
@@ -155,10 +160,9 @@ def _command(command: Sequence[str], folder: Path, preload: Sequence[str], cage:
         os.environ["XDG_STATE_HOME"] = str(cage / "state")
         tempfile.tempdir = None  # the zygote has asked already
         os.chdir(folder)
-        for name in preload:
-            importlib.import_module(name)
+        logs[3].write_text(str(_status("VmRSS")))  # fewer pages than the zygote holds are mapped in a fork
         _watch(cage, logs[2])
-        _limit()
+        _limit(MEMORY + libraries * LIBRARIES)
         code = _main(command)
         for thread in threading.enumerate():  # as the interpreter does before it ends
             if thread is not threading.current_thread() and not thread.daemon:
@@ -184,8 +188,8 @@ def _redirect(logs: list[Path]) -> None:
     )
 
 
-def _limit() -> None:
-    size = _status("VmSize") + MEMORY
+def _limit(memory: int) -> None:
+    size = _status("VmSize") + memory
     resource.setrlimit(resource.RLIMIT_AS, (size, size))
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 1))
     resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST_FILE, LARGEST_FILE))

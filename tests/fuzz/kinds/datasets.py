@@ -90,11 +90,10 @@ def command(rng: Random, folder: Path) -> Case:
         return Case([["inspect", "ds", *options]], writes=("out.png",))
     if way <= 7:
         formats = rng.choice(("dali", "dali", "pack", "all"))
-        # numba, which FFCV imports, maps a gigabyte.
         return Case(
             [["convert", "ds", "--format", formats]],
             writes=("ds",),
-            preload=("ffcv.fields",) if formats == "all" else (),
+            libraries=formats == "all",
         )
     if way == 8:
         tokens = rng.choice(([], [], ["--tokens", "--set", "model.name=test_vit"]))
