@@ -1,0 +1,104 @@
+"""Conversions that end at any point: the data set is the old one or the new one, and the same command ends in it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from crash.conftest import CONVERT, MakeScenario
+from crash.harness import BROKEN_DISK, FULL_DISK, KILLED, KILLED_IN_A_CALL, Disturbance, Scenario, first_of_each
+
+FRESH = ("convert", "raw", "data", *CONVERT)
+FINISHED = "exists"
+"""Without `--overwrite` the same command says so of its own result."""
+
+POINTS = {
+    "pack": 100,
+    "all formats": 140,
+    "overwrite": 100,
+    "add formats": 40,
+    "continue": 60,
+    "continue with other settings": 100,
+}
+"""Fewer than the events of each command: a harness that counts nothing would find nothing."""
+
+
+@pytest.fixture(scope="module")
+def commands(
+    sketches: Path, scenario: MakeScenario, after: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Scenario]:
+    """A function from the names in POINTS to the commands."""
+    made: dict[str, Scenario] = {}
+
+    def interrupted() -> Path:
+        """A conversion that was killed when one of three chunks was done."""
+        first = scenario(sketches, *FRESH)
+        first.interrupt(r"os.rename .*journal", occurrence=3)
+        return shutil.copytree(first.folder, tmp_path_factory.mktemp("interrupted") / "folder")
+
+    def make(name: str) -> Scenario:
+        match name:
+            case "pack":
+                return scenario(sketches, *FRESH, refusal=FINISHED)
+            case "all formats":
+                return scenario(sketches, *FRESH, "--format", "all", refusal=FINISHED)
+            case "overwrite":
+                before = after(sketches, "convert", "raw", "data", *CONVERT, "--size", "24", "--format", "dali")
+                return scenario(before, *FRESH, "--overwrite")
+            case "add formats":
+                return scenario(after(sketches, *FRESH), "convert", "data", "--format", "all")
+            case "continue":
+                return scenario(interrupted(), *FRESH, refusal=FINISHED)
+            case "continue with other settings":
+                return scenario(interrupted(), *FRESH, "--seed", "1", "--format", "dali", refusal=FINISHED)
+        raise KeyError(name)
+
+    return lambda name: made.get(name) or made.setdefault(name, make(name))
+
+
+@pytest.mark.parametrize("name", POINTS)
+def test_a_kill_at_any_event(name: str, commands: Callable[[str], Scenario]) -> None:
+    findings = commands(name).photograph()
+    findings.check(f"convert, {name}", least=POINTS[name])
+
+
+def test_a_kill_leaves_what_the_copies_show(commands: Callable[[str], Scenario]) -> None:
+    assert commands("overwrite").literally(step=10) >= POINTS["overwrite"] // 10
+
+
+@pytest.mark.usefixtures("needs_faults")
+@pytest.mark.parametrize("disturbance", [FULL_DISK, BROKEN_DISK], ids=str)
+@pytest.mark.parametrize("name", ["overwrite", "add formats"])
+def test_a_failing_disk(name: str, disturbance: Disturbance, commands: Callable[[str], Scenario]) -> None:
+    findings = commands(name).disturb(disturbance, first_of_each)
+    findings.check(f"convert, {name}, {disturbance}", least=20)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("needs_faults")
+@pytest.mark.parametrize("disturbance", [KILLED, KILLED_IN_A_CALL, FULL_DISK, BROKEN_DISK], ids=str)
+@pytest.mark.parametrize("name", POINTS)
+def test_every_point_literally(name: str, disturbance: Disturbance, commands: Callable[[str], Scenario]) -> None:
+    findings = commands(name).disturb(disturbance)
+    findings.check(f"convert, {name}, {disturbance}", least=POINTS[name] // 2)
+
+
+def test_the_harness_sees_what_changed(dataset: Path) -> None:
+    """It would be worth nothing if a damaged data set passed for a whole one."""
+    from crash.state import differences, half_made, state_of
+
+    copy = shutil.copytree(dataset, dataset.parent / "damaged")
+    assert half_made(copy) == []
+    images = copy / "data" / "train.images.u8"
+    images.write_bytes(images.read_bytes()[:-1])
+    (copy / "data" / ".stray").touch()
+    assert len(half_made(copy)) == 1
+    assert differences(state_of(copy), state_of(dataset)) == [
+        "data/.stray: left over",
+        "data/train.images.u8: differs",
+    ]
+    (copy / "data" / "dataset.json").write_text(json.dumps({}))
+    assert len(half_made(copy)) == 1
