@@ -116,12 +116,11 @@ def saving_seldom(whether: bool = True) -> Iterator[None]:
         yield
 
 
-def killed_at(number: int) -> Point:
-    """A point that ends the process, as `kill -9` does, when it is called for the `number`-th time, from 0."""
-    left = iter(range(number))
+def killed_at(name: str) -> Point:
+    """A point that ends the process, as `kill -9` does, at the first of that name."""
 
-    def point(name: str) -> None:
-        if next(left, None) is None:
+    def point(at: str) -> None:
+        if at == name:
             os.kill(os.getpid(), signal.SIGKILL)
 
     return point

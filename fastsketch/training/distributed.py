@@ -114,6 +114,12 @@ class World:
             return model
         return DistributedDataParallel(model, gradient_as_bucket_view=True)
 
+    def align(self, model: nn.Module) -> None:
+        """Give every process rank 0's statistics of batch normalisation: its model is the one that is saved."""
+        if self.size > 1:
+            for buffer in model.buffers():
+                dist.broadcast(buffer, src=0)
+
     def sum(self, values: Tensor) -> Tensor:
         """The sum over all processes, in each of them."""
         if self.size > 1:

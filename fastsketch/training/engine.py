@@ -257,6 +257,7 @@ def _fit(
                 with clock.at_once(world.size == 1):  # several processes can part ways only where they meet
                     if val_loader is not None:
                         augment.size = spec.size
+                        world.align(state.shown)
                         scores = validate(
                             state.shown,
                             augment,

@@ -1,0 +1,80 @@
+"""Two processes that train together, of which one is killed, or refused: none hangs, and the same command continues.
+
+The processes are forked, which saves each the seconds of importing torch.
+"""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from ends import contents, fork_world, killed_at, recipe, train, write_data
+
+from fastsketch.config import Recipe
+from fastsketch.training.run import Run
+
+pytestmark = pytest.mark.skipif(torch.cuda.is_initialized(), reason="a process that uses a GPU cannot be forked")
+
+KILLED, TOLD, DONE = -signal.SIGKILL, 1, 0
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
+    # Dropout is each process's own, so are batch statistics: the same in every run of two.
+    return recipe(write_data(tmp_path_factory.mktemp("data") / "set"), "training.epochs=1")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(config: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("runs") / "undisturbed"
+    assert fork_world([lambda: train(config, root)] * 2, root.parent / "report") == [DONE, DONE]
+    return root
+
+
+@pytest.mark.parametrize(
+    ("rank", "name"),
+    [
+        (1, "before validation"),
+        (0, "after step 1"),
+        pytest.param(0, "in validation", marks=pytest.mark.slow),
+        pytest.param(0, "after validation", marks=pytest.mark.slow),
+        pytest.param(0, "resume.previous.pt", marks=pytest.mark.slow),
+        pytest.param(0, "last/model.safetensors", marks=pytest.mark.slow),
+        pytest.param(0, "best/config.json", marks=pytest.mark.slow),
+        pytest.param(0, "metrics.jsonl", marks=pytest.mark.slow),
+        pytest.param(1, "in validation", marks=pytest.mark.slow),
+    ],
+)
+def test_h6_when_one_is_killed_the_other_ends_in_a_line_and_both_go_on(
+    config: Recipe, undisturbed: Path, tmp_path: Path, rank: int, name: str
+) -> None:
+    root, report = tmp_path / "run", tmp_path / "report"
+
+    def broken() -> None:
+        train(config, root, killed_at(name))
+
+    def other() -> None:
+        train(config, root)
+
+    codes = fork_world([broken if each == rank else other for each in range(2)], report)
+    assert codes[rank] == KILLED
+    assert codes[1 - rank] == TOLD
+    assert report.with_suffix(f".{1 - rank}").read_text().startswith("another process of this training has ended")
+    assert fork_world([other, other], report) == [DONE, DONE]
+    assert contents(root) == contents(undisturbed)
+
+
+def test_h5_all_processes_are_refused_a_directory_that_is_held(config: Recipe, tmp_path: Path) -> None:
+    root, report = tmp_path / "run", tmp_path / "report"
+    with Run(root).held():
+        assert fork_world([lambda: train(config, root)] * 2, report) == [TOLD, TOLD]
+    assert "another process is writing" in report.with_suffix(".0").read_text()
+    assert "says why" in report.with_suffix(".1").read_text()
+
+
+def test_a_finished_run_says_so_in_all_processes(config: Recipe, undisturbed: Path, tmp_path: Path) -> None:
+    before = contents(undisturbed)
+    assert fork_world([lambda: train(config, undisturbed)] * 2, tmp_path / "report") == [DONE, DONE]
+    assert contents(undisturbed) == before
