@@ -16,6 +16,9 @@ from shapes import draw_shape
 
 COMMAND = [sys.executable, "-m", "fastsketch", "convert"]
 
+EARLIER = '{"splits": {}}'
+"""A data set that holds nothing."""
+
 RESTLESS = """
 import sys
 from fastsketch.convert import conversion as convert
@@ -120,7 +123,7 @@ def test_killed_while_it_publishes_it_continues(tmp_path: Path, sketches: Path, 
     """Between the two renamings that put the new data set in the place of the old."""
     folder = tmp_path / "data"
     folder.mkdir()
-    (folder / "dataset.json").write_text("the earlier data set")
+    (folder / "dataset.json").write_text(EARLIER)
     script = f"""
 import os, signal
 from pathlib import Path
@@ -139,7 +142,7 @@ convert.convert_dataset(open_source(Path({str(sketches)!r})), Path({str(folder)!
 """
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=300)
     assert result.returncode == -signal.SIGKILL, result.stderr.decode()
-    assert (tmp_path / "data.earlier" / "dataset.json").read_text() == "the earlier data set"
+    assert (tmp_path / "data.earlier" / "dataset.json").read_text() == EARLIER
     started = time.monotonic()
     subprocess.run([*arguments(sketches, folder), "--overwrite"], check=True, capture_output=True, timeout=300)
     assert contents(folder) == undisturbed
@@ -154,7 +157,6 @@ def test_a_full_disk_is_a_clear_line_and_the_same_command_continues(
     folder.mkdir()
     for name, content in undisturbed.items():
         (folder / name).write_bytes(content)
-    (folder / "dataset.json").write_text("the earlier data set")
     before = contents(folder)
     assert len(before["train.images.u8"]) < 14_500_000 < len(before["train-00000.tar"])
     command = [*arguments(sketches, folder), "--overwrite"]
