@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from packs import write_all_formats, write_pack
 from fastsketch.config import Recipe
 from fastsketch.errors import DataError
 from fastsketch.evaluation import evaluate_run
+from fastsketch.formats import verification
+from fastsketch.formats.files import blocks
 from fastsketch.formats.verification import Verifier
 from fastsketch.recipes import load_recipe
 from fastsketch.training.distributed import RefusedElsewhere, World
@@ -81,6 +84,24 @@ def test_what_is_whole_trains(data: Path, tmp_path: Path) -> None:
 def test_a_run_of_one_epoch_tells_before_its_end(data: Path, tmp_path: Path) -> None:
     with flipped(data / "test.beton", 8 * 9_000_000), pytest.raises(DataError, match=r"test\.beton"):
         fit(recipe(data, "training.epochs=1"), Run(tmp_path / "run"))
+
+
+def test_no_result_counts_before_all_is_read(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However fast the epoch is and however slow the disk."""
+    trained = threading.Event()
+
+    def late(path: Path) -> Iterator[memoryview]:
+        trained.wait(30)
+        yield from blocks(path)
+
+    monkeypatch.setattr(verification, "blocks", late)
+    with flipped(data / "val.beton", 8 * 9_000_000), pytest.raises(DataError, match=r"val\.beton"):
+        fit(
+            recipe(data),
+            Run(tmp_path / "run"),
+            on_step=lambda epoch, step, steps: trained.set(),
+            on_epoch=lambda record: pytest.fail("learned"),
+        )
 
 
 def test_a_last_run_on_train_and_val_tells(data: Path, tmp_path: Path) -> None:
