@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
 from ends import contents, ends, recipe, train, write_data
 
-from fastsketch.training import clock
+from fastsketch.training import clock, stages
 from fastsketch.training.clock import Interrupted
 
 
@@ -128,3 +129,38 @@ def test_every_loader_goes_on_from_any_step(tmp_path: Path, name: str) -> None:
             train(config, root, stop)
         train(config, root)
         assert contents(root) == expected, at
+
+
+@pytest.mark.parametrize("call", [1, 2], ids=["at the start", "between two sizes"])
+def test_ctrl_c_while_compiling_is_heard_at_once(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int
+) -> None:
+    config = recipe(data, "training.save_minutes=5", "training.image_sizes=[16,32]", "training.compile=default")
+    calls: list[float] = []
+
+    def compile_step(*_: object) -> bool:
+        calls.append(time.perf_counter())
+        if len(calls) == call:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(30)  # as long as a compiler may take
+        return False
+
+    monkeypatch.setattr(stages, "compile_step", compile_step)
+    with pytest.raises(Interrupted):
+        train(config, tmp_path / "run")
+    assert time.perf_counter() - calls[-1] < 10
+    assert train(config, tmp_path / "run") == 4 - 2 * (call - 1)
+
+
+def test_a_second_ctrl_c_ends_at_once(data: Path, tmp_path: Path) -> None:
+    names: list[str] = []
+
+    def twice(name: str) -> None:
+        names.append(name)
+        if "after step 1" in names:  # and at the next point, which is in the midst of saving
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt) as ended:
+        train(recipe(data), tmp_path / "run", twice)
+    assert not isinstance(ended.value, Interrupted)
+    train(recipe(data), tmp_path / "run")
