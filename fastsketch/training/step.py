@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from fastsketch.augment import SketchAugment, Targets, mixed_cross_entropy
 from fastsketch.augment.draws import Draws
 from fastsketch.config import TrainingConfig
+from fastsketch.errors import ConfigError
 from fastsketch.loaders import Batch
 from fastsketch.training.precision import autocast
 
@@ -126,10 +127,22 @@ class TrainStep:
         pieces = zip(images.chunk(parts), *(tensor.chunk(parts) for tensor in targets), strict=True)
         for number, (piece, *labels) in enumerate(pieces, 1):
             with nullcontext() if number == parts else self._unsynchronised():
-                loss = self.loss_of(piece, Targets(*labels)) / parts
+                loss = self._part(piece, Targets(*labels)) / parts
                 scaled(loss).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         return total
+
+    def _part(self, images: Tensor, targets: Targets) -> Tensor:
+        """The mean loss of a micro-batch."""
+        try:
+            return self.loss_of(images, targets)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise ConfigError(
+                f"batch normalisation wants more than {len(images)} image of {images.shape[-1]} px at once",
+                hint="choose a larger training.micro_batch, data.batch_size or image size, or another model",
+            ) from error
 
     def _loss_of(self, images: Tensor, targets: Targets) -> Tensor:
         with autocast(images.device, self._precision):

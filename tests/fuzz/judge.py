@@ -79,6 +79,8 @@ def judged(outcome: Outcome, greedy: bool = False) -> list[str]:
         problems.append("an exception that nobody expected")
     elif outcome.code in (1, 2):
         problems += _told(outcome.stderr)
+    if controls := sorted({letter for letter in text if ord(letter) < 32 or ord(letter) == 127} - {"\n"}):
+        problems.append(f"prints what a terminal obeys: {controls}")
     if "memory does not suffice" in outcome.stderr and not greedy:
         problems.append("wants more memory than it may have")
     if outcome.peak > MEMORY:
@@ -92,7 +94,7 @@ def _told(errors: str) -> list[str]:
     start = next((number for number, line in enumerate(lines) if line.startswith("error:")), None)
     if start is None:
         box = [line for line in lines if line.startswith("│")]
-        if not any(line.startswith("Usage:") for line in lines) or not box:
+        if not box:
             return ["failed without a word"]
         told = box
     else:

@@ -34,6 +34,10 @@ def _talks() -> None:
     sys.exit(1)
 
 
+def _paints() -> None:
+    print("\x1b[31mred")
+
+
 def _fails_silently() -> None:
     sys.exit(1)
 
@@ -80,6 +84,7 @@ BROKEN: dict[Callable[[], None], str] = {
     _reports: "an exception that nobody expected",
     _talks: "4 lines of error",
     _fails_silently: "failed without a word",
+    _paints: "prints what a terminal obeys",
     _exits_otherwise: "exit code 3",
     _hangs: "hangs",
     _crashes: "killed by signal 11",

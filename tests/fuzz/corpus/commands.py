@@ -30,6 +30,7 @@ for title, options in {
     "Low: head_hidden": ["--set", "model.head_hidden=[1000000000000]"],
     "Low: image_sizes": ["--set", "model.name=test_vit", "--set", "training.image_sizes=[8]"],
     "Low: meta": ["--device", "meta"],
+    "micro-batch of one": ["--set", "training.micro_batch=1"],
     "Low: --out": ["--out", ""],
 }.items():
     entry(title)(partial(_refused, [*TRAIN, *options]))
