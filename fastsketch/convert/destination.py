@@ -9,6 +9,7 @@ Each step below is one change on the disk, and after each the same command finds
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -216,7 +217,9 @@ class Destination:
         try:
             self.earlier.rmdir()
         except OSError as error:
-            log.warning("%s is left: %s", self.earlier, error.strerror)
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            log.warning("%s is left: somebody else put something there", self.earlier)
 
     def _recorded(self) -> set[str]:
         """The names of the files of the data set that is to be replaced.
