@@ -86,7 +86,12 @@ def shell(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a line of shell, in which `fastsketch` is the command."""
     line = command.replace("fastsketch", f"'{sys.executable}' -m fastsketch")
     return subprocess.run(
-        ["bash", "-c", line], capture_output=True, text=True, timeout=60, env={**os.environ, **environment}
+        ["bash", "-c", line],
+        capture_output=True,
+        text=True,
+        errors="replace",  # what is not UTF-8 here was written so
+        timeout=60,
+        env={**os.environ, **environment},
     )
 
 
@@ -119,11 +124,15 @@ def test_a_full_disk_behind_stdout_is_told() -> None:
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
 def test_what_an_encoding_lacks_is_escaped(tmp_path: Path, encoding: str) -> None:
     """Low: latin-1 output was a UnicodeEncodeError."""
-    for command in (f"fastsketch inspect {tmp_path}/猫", "fastsketch recipes", "fastsketch --help", "fastsketch bogus"):
+    write_pack(tmp_path / "猫", {"train": 8})
+    result = shell(f"fastsketch inspect {tmp_path}/猫", PYTHONIOENCODING=encoding)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert f"{tmp_path}/\\u732b: 8 images" in result.stdout
+    assert "\\u732b" in shell(f"fastsketch inspect {tmp_path}/猫/none", PYTHONIOENCODING=encoding).stderr
+    for command in ("fastsketch recipes", "fastsketch --help", "fastsketch bogus"):
         result = shell(command, PYTHONIOENCODING=encoding)
         assert result.returncode in (0, 2)
         assert "Traceback" not in result.stderr
-    assert "\\u732b" in shell(f"fastsketch inspect {tmp_path}/猫", PYTHONIOENCODING=encoding).stderr
 
 
 def test_names_that_are_no_unicode_are_told(tmp_path: Path) -> None:
