@@ -96,10 +96,11 @@ class FolderSource:
                 hint=f"if its folders ({named}) are the classes, convert {first}" if inner else LAYOUTS,
             )
         if any(True for folder in self._roots for name in self.class_names for _ in self._images(folder, name)):
-            raise DataError(
-                f"{self.root}: no class folder holds images itself, all are deeper",
-                hint=f"if the folders of {first} ({named}) are the classes, convert that; if not, move the images up",
-            )
+            hint = f"if the folders of {first} ({named}) are the classes, convert that; if not, move the images up"
+            if not self.splits and "train" in self.class_names:
+                stray = next(name for name in self.class_names if name not in SPLIT_FOLDERS)
+                hint = f"train/ is a split only where all folders are: move {stray}/ elsewhere"
+            raise DataError(f"{self.root}: no class folder holds images itself, all are deeper", hint=hint)
 
 
 def _split_folders(root: Path, folders: list[str]) -> dict[str, str | None]:

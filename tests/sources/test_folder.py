@@ -243,6 +243,13 @@ def test_3_other_splits_without_train_of_linked_classes(tmp_path: Path) -> None:
     assert message == "there is test/ but no train/"
 
 
+def test_3_a_folder_beside_the_splits(tmp_path: Path) -> None:
+    touch(tmp_path, "train/a/1.png", "train/b/1.png", "test/a/1.png", "results/plots/1.png")
+    message, hint = refused(tmp_path)
+    assert message == "no class folder holds images itself, all are deeper"
+    assert hint == "train/ is a split only where all folders are: move results/ elsewhere"
+
+
 def test_3_images_directly_in_the_root(tmp_path: Path) -> None:
     touch(tmp_path, "1.png", "2.JPG", "notes.txt")
     message, hint = refused(tmp_path)
