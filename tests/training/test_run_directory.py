@@ -145,12 +145,10 @@ def test_a_run_of_one_step_brings_no_warning_of_the_schedule(
 
 
 @pytest.mark.parametrize("gone", ["plots", "last", "best", "config.yaml", "metrics.jsonl", "metrics.csv", "run.json"])
-def test_what_is_gone_is_made_again(finished: Path, copy: Path, data: Path, gone: str) -> None:
+def test_what_is_gone_is_made_again(copy: Path, data: Path, gone: str) -> None:
     path = copy / gone
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     train(recipe(data), copy)
-    if gone == "best" and not path.exists():
-        pytest.skip("the best epoch was not the last")
     assert path.exists() or gone == "run.json"
     train(longer(data), copy)
     assert Run(copy).best.is_dir()

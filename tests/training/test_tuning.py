@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -101,9 +102,14 @@ def test_what_the_user_says_is_not_tuned_away(cache: Path, monkeypatch: pytest.M
 
 
 def test_a_damaged_cache_is_as_good_as_none(cache: Path) -> None:
-    for text in ("{", "[]"):
+    key = json.dumps(tuning._key(recipe(), 32, CPU))
+    whole = {"compile": "default", "channels_last": False, "micro_batch": 2}
+    wrong = [5, [], {}, {**whole, "compile": "fast"}, {**whole, "micro_batch": 0}, {**whole, "channels_last": "x"}]
+    for text in ("{", "[]", "[" * 100_000, *(f"{{{key}: {json.dumps(values)}}}" for values in wrong)):
         cache.write_text(text)
         assert tuned(recipe(), 32, CPU) == Setting("eager", True, 8)
+    cache.write_text(f"{{{key}: {json.dumps(whole)}}}")
+    assert tuned(recipe(), 32, CPU) == Setting(**whole)
 
 
 def test_a_model_that_does_not_run_is_told(split: PackSplit, monkeypatch: pytest.MonkeyPatch) -> None:
