@@ -269,7 +269,7 @@ class Scenario:
             yield from self._badly_told(outcome)
 
     def _badly_told(self, outcome: Outcome) -> Iterator[str]:
-        if outcome.code != 1:
+        if outcome.code not in (1, 2):
             yield f"exit code {outcome.code}"
         lines = outcome.errors.partition("error: ")[2].splitlines()
         if not 1 <= len(lines) <= MOST_LINES or "Traceback" in outcome.errors or "Exception ignored" in outcome.errors:
