@@ -131,7 +131,8 @@ STATES: dict[str, Callable[[dict[str, Any]], object]] = {
 }
 for title, changing in STATES.items():
     entry(f"M7 {title}")(partial(_state, changing, False))
-    entry(f"M7 {title}, both")(partial(_state, changing, True))
+    if title in ("list", "missing model", "shape", "NaN epoch", "steps -3", "optimizer empty"):
+        entry(f"M7 {title}, both")(partial(_state, changing, True))
 
 
 @entry("Low: version as a string")
