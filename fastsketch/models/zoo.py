@@ -27,7 +27,7 @@ SHORT_NAMES = {
 `resnext50_32x4d` and `wide_resnet50_2`, are timm's own names already."""
 
 SURE = 64
-"""Pixels from which on timm's models take what they can be built for; of fewer, a patch or a filter may be larger."""
+"""Pixels from which on convolutions take any image; of fewer, a filter may be larger than what is left of it."""
 
 
 def create_model(config: ModelConfig, *, num_classes: int, size: int, train_sizes: Sequence[int] = ()) -> nn.Module:
@@ -174,7 +174,8 @@ def _outline(name: str, arguments: dict[str, Any], size: int, other_sizes: Seque
     ):
         raise ConfigError(f"'{name}' has no stochastic depth", hint="leave model.drop_path at 0")
     model.eval()
-    for other in other_sizes if size >= SURE else {size, *other_sizes}:
+    doubtful = size < SURE or "img_size" in arguments
+    for other in {size, *other_sizes} if doubtful else other_sizes:
         try:
             model(torch.empty(1, 1, other, other, device="meta"))
         except (AssertionError, RuntimeError, ValueError) as error:

@@ -203,6 +203,11 @@ def test_weights_of_odd_tensors_are_one_line(tmp_path: Path) -> None:
         assert len(caught.value.message) < 500
 
 
+def test_an_image_that_patches_do_not_divide_is_told() -> None:
+    with pytest.raises(ConfigError, match=r"does not take images of 100 px: .*divisible by patch size"):
+        create_model(ModelConfig(name="test_vit"), num_classes=3, size=100)
+
+
 @pytest.mark.parametrize("name", ["vit_small", "test_vit2", "vit_tiny_r_s16_p8_224"])
 def test_a_patch_larger_than_the_image_is_told(name: str) -> None:
     """Low: `image_sizes=[8]` with patch 16."""
