@@ -70,9 +70,9 @@ def test_a_kill_leaves_what_the_copies_show(commands: Callable[[str], Scenario])
 
 
 @pytest.mark.usefixtures("needs_faults")
-@pytest.mark.parametrize("disturbance", [FULL_DISK, BROKEN_DISK], ids=str)
+@pytest.mark.parametrize("disturbance", [KILLED_IN_A_CALL, FULL_DISK, BROKEN_DISK], ids=str)
 @pytest.mark.parametrize("name", ["overwrite", "add formats"])
-def test_a_failing_disk(name: str, disturbance: Disturbance, commands: Callable[[str], Scenario]) -> None:
+def test_each_kind_of_call(name: str, disturbance: Disturbance, commands: Callable[[str], Scenario]) -> None:
     findings = commands(name).disturb(disturbance, first_of_each)
     findings.check(f"convert, {name}, {disturbance}", least=20)
 

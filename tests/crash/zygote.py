@@ -6,6 +6,7 @@ of JSON in, a line out.
 
 from __future__ import annotations
 
+import builtins
 import ctypes
 import gc
 import importlib
@@ -126,18 +127,21 @@ def _count_events(request: dict[str, Any]) -> None:
     sys.addaudithook(lambda event, arguments: None if busy else point(event, *_paths(event, arguments)))
 
     def around(module: Any, name: str, path_of: Callable[..., Any]) -> None:
-        """Events before and after a function that raises none."""
+        """Events before and after a function that raises none, or, of `open`, none when the file is there and empty."""
         real = getattr(module, name)
 
         def wrapped(*arguments: Any, **named: Any) -> Any:
             path = _absolute(path_of(*arguments, **named))
-            point(f"before {name}", path)
+            if name != "open":
+                point(f"before {name}", path)
             result = real(*arguments, **named)
             point(f"after {name}", path)
             return result
 
         setattr(module, name, wrapped)
 
+    for module in (builtins, io):
+        around(module, "open", lambda path, mode="r", *_, **__: path if set(mode) & set("wax+") else None)
     around(os, "fsync", lambda descriptor: descriptor)
     if "torch" in sys.modules:
         around(sys.modules["torch"], "save", lambda value, path, *_, **__: path)
