@@ -48,7 +48,9 @@ def _sessions(path: Path) -> list[object]:
     if not path.is_file():
         return []
     try:
-        return list(json.loads(path.read_text(encoding="utf-8"))["sessions"])
+        sessions = list(json.loads(path.read_text(encoding="utf-8"))["sessions"])
+        json.dumps(sessions, ensure_ascii=False).encode()  # half a surrogate can be read but not written
+        return sessions
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         log.warning("%s cannot be read (%s) and is begun anew", path, error)
         return []

@@ -12,6 +12,9 @@ from torch.optim import Optimizer
 
 from fastsketch.training.optim import FUSED
 
+LARGEST = 1e30
+"""No setting of an optimizer is so large, not infinite, and a number."""
+
 COUNTERS = ("epoch", "steps", "seconds", "best_top1", "best_epoch")
 
 
@@ -88,13 +91,15 @@ class TrainState:
 
 def _load_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:
     """torch looks at the number of groups and of their parameters only, and fails at the next step over the rest."""
-    groups = [dict(group) for group in optimizer.param_groups]
+    settings = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+    for ours, group in zip(settings, saved["param_groups"], strict=True):  # before they take the place of ours
+        for key, value in ours.items():
+            if key in group and not _alike(value, group[key]):
+                raise ValueError(f"the optimizer's {key} cannot be what it is")
     optimizer.load_state_dict(saved)
-    for before, group in zip(groups, optimizer.param_groups, strict=True):
-        for key, value in before.items():
-            number = isinstance(value, float | int) and not isinstance(value, bool)
-            if key not in group or (number and not isinstance(group[key], float | int)):
-                raise ValueError(f"the optimizer has no {key}")
+    for ours, group in zip(settings, optimizer.param_groups, strict=True):
+        if missing := ours.keys() - group.keys():
+            raise ValueError(f"the optimizer has no {min(missing)}")
     known = {parameter for group in optimizer.param_groups for parameter in group["params"]}
     for parameter, values in optimizer.state.items():
         if parameter not in known:
@@ -106,3 +111,14 @@ def _load_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:
                 values[key] = torch.empty_like(parameter).copy_(value)  # fused optimizers want the same strides
             elif isinstance(optimizer, FUSED) and value.ndim:
                 raise ValueError(f"the optimizer has a {key} of {tuple(value.shape)} for {tuple(parameter.shape)}")
+
+
+def _alike(ours: object, saved: object) -> bool:
+    """Whether a saved setting is of our setting's type; what the device decides (`fused`) is true, false or None."""
+    if isinstance(ours, list | tuple):
+        return isinstance(saved, list | tuple) and len(ours) == len(saved) and all(map(_alike, ours, saved))
+    if ours is None or isinstance(ours, bool):
+        return saved is None or isinstance(saved, bool)
+    if isinstance(ours, float | int):
+        return isinstance(saved, float | int) and not isinstance(saved, bool) and -LARGEST < saved < LARGEST
+    return True

@@ -126,6 +126,8 @@ STATES: dict[str, Callable[[dict[str, Any]], object]] = {
     "best_epoch -1": _counter("best_epoch", -1),
     "loss_sum None": _counter("loss_sum", None),
     "optimizer list": _counter("optimizer", []),
+    "optimizer maximize of 1": lambda state: state["optimizer"]["param_groups"][0].update(maximize=1),
+    "optimizer rate NaN": lambda state: state["optimizer"]["param_groups"][0].update(lr=NAN),
     "optimizer empty": _counter("optimizer", {}),
     "model of numbers": _counter("model", {"x": 1}),
 }
@@ -140,6 +142,12 @@ def _version(folder: Path, templates: Templates) -> Case:
     run_of(folder, templates)
     saved_state(_counter("format_version", "1"), folder, "resume.pt", "resume.previous.pt")
     return Case([RESUME], writes=("run",), codes=(0, 1))
+
+
+@entry("run.json with half a surrogate")
+def _record(folder: Path, templates: Templates) -> Case:
+    (run_of(folder, templates) / "run.json").write_text('{"sessions": ["\\ud800"]}')
+    return Case([RESUME], writes=("run",), codes=(0,))
 
 
 @entry("Low: plots missing")
