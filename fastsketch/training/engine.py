@@ -249,6 +249,7 @@ def _fit(
                     if due == "stop":
                         stop()
                         return tracker.records
+                    _assure(verifier, world, device)  # what was learned from damage is not kept
                     save()
             train_loss = _finite(state, run, world) / steps  # the epoch's one wait for the device
             state.seconds = trained = perf_counter() - started

@@ -86,8 +86,11 @@ def test_a_run_of_one_epoch_tells_before_its_end(data: Path, tmp_path: Path) -> 
         fit(recipe(data, "training.epochs=1"), Run(tmp_path / "run"))
 
 
-def test_no_result_counts_before_all_is_read(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However fast the epoch is and however slow the disk."""
+@pytest.mark.parametrize("save_minutes", [0, 5])
+def test_no_result_counts_before_all_is_read(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, save_minutes: int
+) -> None:
+    """However fast the epoch is and however slow the disk; a step is not saved before either."""
     trained = threading.Event()
 
     def late(path: Path) -> Iterator[memoryview]:
@@ -97,11 +100,12 @@ def test_no_result_counts_before_all_is_read(data: Path, tmp_path: Path, monkeyp
     monkeypatch.setattr(verification, "blocks", late)
     with flipped(data / "val.beton", 8 * 9_000_000), pytest.raises(DataError, match=r"val\.beton"):
         fit(
-            recipe(data),
+            recipe(data, f"training.save_minutes={save_minutes}"),
             Run(tmp_path / "run"),
             on_step=lambda epoch, step, steps: trained.set(),
             on_epoch=lambda record: pytest.fail("learned"),
         )
+    assert not (tmp_path / "run" / "resume.pt").exists()
 
 
 def test_a_last_run_on_train_and_val_tells(data: Path, tmp_path: Path) -> None:
