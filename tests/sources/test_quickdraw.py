@@ -21,7 +21,7 @@ def line(key: object = "1", drawing: object = DRAWING) -> bytes:
 
 
 def write(path: Path, lines: list[bytes]) -> None:
-    path.write_bytes(gzip.compress(b"".join(lines)) if path.suffix == ".gz" else b"".join(lines))
+    path.write_bytes(gzip.compress(b"".join(lines), mtime=0) if path.suffix == ".gz" else b"".join(lines))
 
 
 @pytest.mark.parametrize("suffix", [".ndjson", ".ndjson.gz"])
@@ -71,7 +71,9 @@ def test_a_truncated_file_is_an_error_that_names_it(tmp_path: Path) -> None:
         open_source(tmp_path).samples(0)
 
 
-@pytest.mark.parametrize("content", [b"no gzip at all", gzip.compress(b"x" * 100)[:10] + b"\xff" * 50])
+@pytest.mark.parametrize(
+    "content", [b"no gzip at all", gzip.compress(b"x" * 100, mtime=0)[:10] + b"\xff" * 50], ids=["text", "damaged"]
+)
 def test_a_file_that_is_not_gzip_is_an_error_that_names_it(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "cat.ndjson.gz").write_bytes(content)
     with pytest.raises(DataError, match=r"cat\.ndjson\.gz: cannot be read to its end"):
