@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import timm
 from pydantic import BaseModel, Field, ValidationError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from timm.models._hub import save_config_for_hf
 from torch import nn
 
@@ -81,7 +81,7 @@ def save_model(model: nn.Module, folder: Path, spec: InputSpec, class_names: lis
     # safetensors takes no channels-last tensors
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     with saving(weights), atomic.replacing(weights) as temporary:
-        save_file(tensors, temporary)
+        temporary.write_bytes(save(tensors))  # `save_file` has a temporary file of its own, which a kill leaves
 
 
 def load_model(folder: Path) -> tuple[nn.Module, InputSpec]:

@@ -51,8 +51,8 @@ def test_a_kill_leaves_what_the_copies_show(commands: Callable[[str], Scenario])
 
 
 @pytest.mark.usefixtures("needs_faults")
-@pytest.mark.parametrize("disturbance", [FULL_DISK, BROKEN_DISK], ids=str)
-def test_a_failing_disk(disturbance: Disturbance, commands: Callable[[str], Scenario]) -> None:
+@pytest.mark.parametrize("disturbance", [KILLED_IN_A_CALL, FULL_DISK, BROKEN_DISK], ids=str)
+def test_each_kind_of_call(disturbance: Disturbance, commands: Callable[[str], Scenario]) -> None:
     """M1, M2: one line that names the file, whatever was to be written; the same command goes on."""
     findings = commands("first").disturb(disturbance, first_of_each)
     findings.check(f"train, {disturbance}", least=30)

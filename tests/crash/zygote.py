@@ -145,8 +145,6 @@ def _count_events(request: dict[str, Any]) -> None:
     around(os, "fsync", lambda descriptor: descriptor)
     if "torch" in sys.modules:
         around(sys.modules["torch"], "save", lambda value, path, *_, **__: path)
-    if "safetensors.torch" in sys.modules:
-        around(sys.modules["safetensors.torch"], "save_file", lambda tensors, path, *_, **__: path)
 
 
 def _paths(event: str, arguments: tuple[Any, ...]) -> list[str]:
