@@ -28,7 +28,7 @@ SMALL = {
 
 TRAIN = (
     *("--model", "test_efficientnet", "--device", "cpu", "--epochs", "2", "--set", "data.batch_size=6"),
-    *("--set", "training.save_minutes=0", "--set", "training.ema=0.9"),
+    *("--set", "training.save_minutes=0"),
 )
 """Two epochs of two steps, each of them saved."""
 

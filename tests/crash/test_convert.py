@@ -70,8 +70,16 @@ def test_a_kill_leaves_what_the_copies_show(commands: Callable[[str], Scenario])
 
 
 @pytest.mark.usefixtures("needs_faults")
-@pytest.mark.parametrize("disturbance", [KILLED_IN_A_CALL, FULL_DISK, BROKEN_DISK], ids=str)
-@pytest.mark.parametrize("name", ["overwrite", "add formats"])
+@pytest.mark.parametrize(
+    ("name", "disturbance"),
+    [
+        ("overwrite", KILLED_IN_A_CALL),
+        ("overwrite", FULL_DISK),
+        ("overwrite", BROKEN_DISK),
+        ("add formats", FULL_DISK),
+    ],
+    ids=str,
+)
 def test_each_kind_of_call(name: str, disturbance: Disturbance, commands: Callable[[str], Scenario]) -> None:
     findings = commands(name).disturb(disturbance, first_of_each)
     findings.check(f"convert, {name}, {disturbance}", least=20)

@@ -126,24 +126,25 @@ def _count_events(request: dict[str, Any]) -> None:
 
     sys.addaudithook(lambda event, arguments: None if busy else point(event, *_paths(event, arguments)))
 
-    def around(module: Any, name: str, path_of: Callable[..., Any]) -> None:
-        """Events before and after a function that raises none, or, of `open`, none when the file is there and empty."""
+    def around(module: Any, name: str, path_of: Callable[..., Any], *, before: bool = True, after: bool = True) -> None:
+        """Events before and after a function that raises none, or not both."""
         real = getattr(module, name)
 
         def wrapped(*arguments: Any, **named: Any) -> Any:
             path = _absolute(path_of(*arguments, **named))
-            if name != "open":
+            if before:
                 point(f"before {name}", path)
             result = real(*arguments, **named)
-            point(f"after {name}", path)
+            if after:
+                point(f"after {name}", path)
             return result
 
         setattr(module, name, wrapped)
 
-    for module in (builtins, io):
-        around(module, "open", lambda path, mode="r", *_, **__: path if set(mode) & set("wax+") else None)
-    around(os, "fsync", lambda descriptor: descriptor)
-    if "torch" in sys.modules:
+    for module in (builtins, io):  # the file is there, and empty
+        around(module, "open", lambda path, mode="r", *_, **__: path if set(mode) & set("wax+") else None, before=False)
+    around(os, "fsync", lambda descriptor: descriptor, after=False)
+    if "torch" in sys.modules:  # writes without Python's files
         around(sys.modules["torch"], "save", lambda value, path, *_, **__: path)
 
 
