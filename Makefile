@@ -13,10 +13,10 @@ demo: install
 	@$(BIN)/fastsketch demo
 
 test: lint
-	$(BIN)/pytest -n auto -m "not slow"
+	$(BIN)/pytest -n auto --dist worksteal -m "not slow"
 
 test-all: lint
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto --dist worksteal
 
 # FUZZ="--cases 500 --seed 7 --kinds images,runs" for others; tests/fuzz/__init__.py tells how a case is run again.
 fuzz: install

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -88,6 +89,9 @@ class World:
             ) from error
         finally:
             if dist.is_initialized():
+                # Whatever still refers to the group, as a wrapped model in a cycle does, keeps gloo's threads alive; one
+                # that lets go of a tensor after the interpreter's end aborts the process.
+                gc.collect()
                 dist.destroy_process_group()
 
     @contextmanager

@@ -95,9 +95,9 @@ def test_the_originals_of_tu_berlin(shared_data: Path, tmp_path: Path) -> None:
     folder = shared_data / "data/tuberlin1111"
     if not folder.is_dir():
         pytest.skip(f"no {folder}")
-    config = ConvertConfig(size=64, classes=1, workers=1, split="48/12")
+    config = ConvertConfig(size=64, classes=2, workers=1, split="48/12")
     metadata = convert_dataset(open_source(folder), tmp_path / "out", config)
-    assert {name: record.samples for name, record in metadata.splits.items()} == {"train": 48, "val": 12}
+    assert {name: record.samples for name, record in metadata.splits.items()} == {"train": 96, "val": 24}
     # Lines of five pixels in 1111 are still there at 64.
     assert PackSplit(tmp_path / "out", metadata, "train").ink.min() > 3
 
