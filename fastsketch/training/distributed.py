@@ -89,7 +89,7 @@ class World:
             ) from error
         finally:
             if dist.is_initialized():
-                # Whatever still refers to the group, as a wrapped model in a cycle does, keeps gloo's threads alive; one
+                # What still refers to the group, as a wrapped model in a cycle does, keeps gloo's threads alive; one
                 # that lets go of a tensor after the interpreter's end aborts the process.
                 gc.collect()
                 dist.destroy_process_group()
