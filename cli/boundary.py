@@ -30,18 +30,13 @@ _REMEDIES = {
 }
 
 
-def leads() -> bool:
-    """Whether this process is the one that reports: under torchrun, the first."""
-    return os.environ.get("RANK", "0") == "0"
-
-
 class _Notes(logging.Handler):
     """What the library has to say (which loader it chose, where it continues), a line each."""
 
     def emit(self, record: logging.LogRecord) -> None:
         from .console import errors
 
-        if leads():
+        if process.leads():
             errors.print(record.getMessage(), style="dim", markup=False, soft_wrap=True)
 
 

@@ -10,8 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from fastsketch.errors import one_line
 
-from .boundary import error_boundary as error_boundary
-from .boundary import leads as leads
+from .process import leads
 
 NAME = 60
 """Letters of a name in a table."""

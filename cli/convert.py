@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .console import console, error_boundary, plain, progress_bar
+from .console import console, plain, progress_bar
 
 if TYPE_CHECKING:
     from fastsketch.config import ConvertConfig
@@ -39,34 +39,33 @@ def command(
     format: Annotated[str, typer.Option(help="pack, and beside it: ffcv, dali or all.")] = "pack",
 ) -> None:
     """Decode and resize images once, into a data set that loads at memory speed."""
-    with error_boundary():
-        from fastsketch.config import ConvertConfig, validated
-        from fastsketch.errors import ConfigError
-        from fastsketch.formats.metadata import FILE_NAME
+    from fastsketch.config import ConvertConfig, validated
+    from fastsketch.errors import ConfigError
+    from fastsketch.formats.metadata import FILE_NAME
 
-        options = {
-            "size": size,
-            "resize": resize,
-            "split": split,
-            "seed": seed,
-            "classes": classes,
-            "strict": strict,
-            "overwrite": overwrite,
-            "workers": workers,
-            "format": format,
-        }
-        config = validated(ConvertConfig, options, "options")
-        converted = (source / FILE_NAME).is_file()
-        if destination is None and not converted:
-            raise ConfigError("no destination given", hint=f"fastsketch convert {source} DATASET")
-        if destination is None:
-            add_and_report(source, config)
-        elif converted:
-            raise ConfigError(
-                f"{source} is a data set already", hint=f"add formats to it: fastsketch convert {source} --format all"
-            )
-        else:
-            convert_and_report(source, destination, config)
+    options = {
+        "size": size,
+        "resize": resize,
+        "split": split,
+        "seed": seed,
+        "classes": classes,
+        "strict": strict,
+        "overwrite": overwrite,
+        "workers": workers,
+        "format": format,
+    }
+    config = validated(ConvertConfig, options, "options")
+    converted = (source / FILE_NAME).is_file()
+    if destination is None and not converted:
+        raise ConfigError("no destination given", hint=f"fastsketch convert {source} DATASET")
+    if destination is None:
+        add_and_report(source, config)
+    elif converted:
+        raise ConfigError(
+            f"{source} is a data set already", hint=f"add formats to it: fastsketch convert {source} --format all"
+        )
+    else:
+        convert_and_report(source, destination, config)
 
 
 def add_and_report(folder: Path, config: ConvertConfig) -> None:

@@ -40,6 +40,11 @@ class _State:
     received: int | None = None
 
 
+def leads() -> bool:
+    """Whether this process is the one that reports: under torchrun, the first."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def prepare() -> None:
     """Make the process ready; to be called before anything else."""
     listen()

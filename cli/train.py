@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .console import console, errors, leads, plain, progress_bar
-from .process import Terminated
+from .console import console, errors, plain, progress_bar
+from .process import Terminated, leads
 from .tune import tune_and_report
 
 if TYPE_CHECKING:

@@ -27,6 +27,7 @@ from fastsketch.models.zoo import place, pretrained_normalization
 from fastsketch.training.checkpoint import InputSpec, save_model
 from fastsketch.training.checks import check_data
 from fastsketch.training.clock import Clock, Interrupted
+from fastsketch.training.continuation import check_continues
 from fastsketch.training.distributed import RefusedElsewhere, World
 from fastsketch.training.optim import create_optimizer, create_schedule, highest_rate
 from fastsketch.training.precision import loss_scaler, resolve_precision
@@ -120,7 +121,7 @@ def _fit(
     saves = saved_states(run.resume) if resume else iter(())
     saved = next(saves, None)
     if resume:
-        run.check(recipe, dataset, saved)
+        check_continues(run, recipe, dataset, saved)
     if saved is not None:
         if recipe.model.tokens == "auto":  # became a number then
             recipe = recipe.model_copy(update={"model": saved.recipe.model})

@@ -6,35 +6,14 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from fastsketch import atomic
 from fastsketch.config import Recipe
-from fastsketch.errors import ConfigError, DataError
+from fastsketch.errors import ConfigError
 from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.locks import exclusive
 from fastsketch.recipes import load_recipe
 from fastsketch.training.saving import saving
-from fastsketch.training.tracking import read_records
-
-if TYPE_CHECKING:
-    from fastsketch.training.resume import Saved
-
-CHANGEABLE = {
-    "description",
-    "data.path",
-    "data.eval_batch_size",
-    "data.verify",
-    "training.epochs",
-    "training.device",
-    "training.compile",
-    "training.micro_batch",
-    "training.patience",
-    "training.max_minutes",
-    "training.save_minutes",
-    "training.trackers",
-}
-"""What may differ when a run is continued. A longer one goes on along the schedule of its new length."""
 
 
 class Run:
@@ -141,64 +120,6 @@ class Run:
             dataset.save(self.root)
             recipe.save(self.config)
 
-    def check(self, recipe: Recipe, dataset: DatasetMetadata, saved: Saved | None) -> None:
-        """Make sure that a training with `recipe` on `dataset` can continue this run.
-
-        What counts is what `resume.pt` says that the run was made with: `config.yaml` may have been edited since. As
-        long as there is no `resume.pt`, nothing has been trained that an edit could spoil.
-
-        Raises:
-            ConfigError: The data set is another, or a setting that would make it another training.
-        """
-        if saved is not None:
-            before, classes, checksum = saved.recipe, saved.classes, saved.dataset_sha256
-        elif self._unsaved_epochs():
-            held = self.dataset()
-            before, classes, checksum = self.recipe(), held.classes, held.checksum()
-        else:
-            return
-        if classes != dataset.classes:
-            raise ConfigError(f"{recipe.data.path} has other classes than the data set that {self.root} was trained on")
-        if checksum != dataset.checksum():
-            raise ConfigError(
-                f"{recipe.data.path} has other images than the data set that {self.root} was trained on",
-                hint="start a new run, from this one's weights with --weights",
-            )
-        old, new = _settings(before), _settings(recipe)
-        changed = [key for key in old if new[key] not in (old[key], "auto") and key not in CHANGEABLE]
-        if changed:
-            changes = "; ".join(f"{key}={old[key]}, not {new[key]}" for key in changed)
-            raise ConfigError(
-                f"{self.root} was trained with {changes}",
-                hint="go on with these as they were (in config.yaml, if it was edited), or choose another --out",
-            )
-
-    def _unsaved_epochs(self) -> int:
-        """Whole epochs of a run without a `resume.pt`: before the first save a crash leaves one at the most.
-
-        Raises:
-            ConfigError: There are more: `resume.pt` was removed.
-        """
-        try:
-            epochs = len(read_records(self.metrics)) if self.metrics.is_file() else 0
-        except DataError:
-            epochs = 0
-        if epochs > 1:
-            raise ConfigError(
-                f"{self.root} holds a training of {epochs} epochs, but no resume.pt from which to continue it",
-                hint=f"train on from {self.last} with --weights in another --out",
-            )
-        return epochs
-
     def holds(self, dataset: DatasetMetadata) -> bool:
         """Whether `dataset` has the classes, in the order, that the run was trained on."""
         return self.dataset().classes == dataset.classes
-
-
-def _settings(recipe: Recipe) -> dict[str, object]:
-    """All settings by their dotted keys."""
-    return {
-        f"{stage}.{key}" if isinstance(values, dict) else stage: value
-        for stage, values in recipe.model_dump(mode="json").items()
-        for key, value in (values.items() if isinstance(values, dict) else [("", values)])
-    }
