@@ -7,7 +7,7 @@ import yaml
 
 from fastsketch.config import ConvertConfig, Recipe, validated
 from fastsketch.errors import ConfigError
-from fastsketch.recipes import load_recipe, recipe_names
+from fastsketch.recipes import load_recipe, recipe_names, recipe_text
 
 
 def recipe_file(folder: Path, text: str) -> str:
@@ -24,6 +24,13 @@ def test_every_shipped_recipe_is_valid_and_says_what_it_is(name: str) -> None:
     recipe = load_recipe(name)
     assert recipe.description
     assert "\n" not in recipe.description
+
+
+@pytest.mark.parametrize("odd", ["\0", "\x07", "\x1b", "\x7f"])
+def test_a_recipe_that_a_terminal_would_obey_is_not_printed(tmp_path: Path, odd: str) -> None:
+    with pytest.raises(ConfigError, match="is not YAML: it holds the character") as caught:
+        recipe_text(recipe_file(tmp_path, f"# a comment {odd}\nmodel:\n  name: vit_small\n"))
+    assert odd not in caught.value.message
 
 
 def test_there_are_recipes() -> None:

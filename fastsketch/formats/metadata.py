@@ -76,10 +76,13 @@ class SplitRecord(_Model):
         return cls(samples=samples, pixel_mean=mean, pixel_std=math.sqrt(max(square - mean**2, 0)), files={})
 
 
+Word = Annotated[str, Field(pattern=r"^[a-z]{1,32}$")]
+
+
 class SourceRecord(_Model):
     """Where the samples came from: the kind of source and, if fastsketch made the split, how."""
 
-    kind: str
+    kind: Word
     split: str | None
     seed: int | None
 
@@ -106,7 +109,7 @@ class DatasetMetadata(_Model):
     fastsketch: str
     source: SourceRecord
     size: Annotated[int, Field(ge=8, le=4096)]
-    resize: str
+    resize: Word
     classes: Annotated[list[Name], Field(min_length=1)]
     splits: dict[str, SplitRecord]
     skipped: list[Skipped]

@@ -70,9 +70,12 @@ def recipe_text(recipe: str) -> str:
         if len(content) > LONGEST:
             raise ConfigError(f"{recipe} is no recipe: it has more than {LONGEST:,} bytes")
         try:
-            return content.decode("utf-8")
+            text = content.decode("utf-8")
         except UnicodeDecodeError as error:
             raise ConfigError(f"{recipe} is not YAML: not UTF-8 text") from error
+        if odd := yaml.reader.Reader.NON_PRINTABLE.search(text):  # it is printed as it is, and a terminal obeys some
+            raise ConfigError(f"{recipe} is not YAML: it holds the character {odd.group()!r}")
+        return text
     near = difflib.get_close_matches(recipe[:80], recipe_names(), n=1)
     raise ConfigError(
         f"no recipe or file '{one_line(recipe, 200)}'" + (f"; did you mean '{near[0]}'?" if near else ""),

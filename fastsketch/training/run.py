@@ -9,8 +9,9 @@ from pathlib import Path
 
 from fastsketch import atomic
 from fastsketch.config import Recipe
-from fastsketch.errors import ConfigError
-from fastsketch.formats.metadata import DatasetMetadata
+from fastsketch.errors import ConfigError, FastSketchError
+from fastsketch.formats.metadata import FILE_NAME, DatasetMetadata
+from fastsketch.formats.names import COLUMNS
 from fastsketch.locks import exclusive
 from fastsketch.recipes import load_recipe
 from fastsketch.training.saving import saving
@@ -87,10 +88,8 @@ class Run:
         if not os.access(self.root, os.W_OK | os.X_OK):
             raise ConfigError(f"{self.root} is not yours to write", hint="choose another --out")
         with exclusive(self.root, hint="wait until that training is done, or choose another --out"):
-            if self.begun and not resume:
-                raise ConfigError(
-                    f"{self.root} holds a run already", hint="continue it with --resume, or choose another"
-                )
+            if not (self.begun and resume):
+                self._check_new()
             for folder in (self.root, self.last, self.best, self.evaluation, self.plots):
                 if folder.is_dir():
                     atomic.sweep(folder)
@@ -99,6 +98,28 @@ class Run:
             finally:
                 if made and not any(self.root.iterdir()):
                     self.root.rmdir()
+
+    def _check_new(self) -> None:
+        """Make sure that a new run writes over nothing. `config.yaml` is the first file of one that could be lost.
+
+        Raises:
+            ConfigError: It would.
+        """
+        if self.begun:
+            raise ConfigError(f"{self.root} holds a run already", hint="continue it with --resume, or choose another")
+        if any(self.root.glob(f"*.{COLUMNS['images']}")):
+            raise ConfigError(f"{self.root} is a data set, no folder for a run", hint="choose another --out")
+        folders = (folder for folder in (self.last, self.best, self.evaluation, self.plots) if folder.is_dir())
+        inside = (path for folder in folders for path in folder.iterdir() if not atomic.is_temporary(path))
+        ours = (self.record, self.metrics, self.metrics.with_suffix(".csv"), *inside)
+        in_the_way = [path for path in ours if path.exists()]
+        if (copy := self.root / FILE_NAME).exists():  # before `config.yaml` there is this one
+            try:
+                self.dataset()
+            except FastSketchError:
+                in_the_way.append(copy)
+        if in_the_way:
+            raise ConfigError(f"{in_the_way[0]} is in the way of a new run", hint="move it, or choose another --out")
 
     def recipe(self, overrides: Iterable[str] = ()) -> Recipe:
         """The resolved recipe of the run, with dotted overrides."""

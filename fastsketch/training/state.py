@@ -96,7 +96,12 @@ def _load_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:
         for key, value in ours.items():
             if key in group and not _alike(value, group[key]):
                 raise ValueError(f"the optimizer's {key} cannot be what it is")
+    begun = {parameter for parameter, values in optimizer.state.items() if values}  # SGD's momentum is there at once
     optimizer.load_state_dict(saved)
+    if not begun <= {parameter for parameter, values in optimizer.state.items() if values}:
+        raise ValueError("the optimizer has no state of some weights")
+    if isinstance(optimizer, FUSED) and len({frozenset(values) for values in optimizer.state.values() if values}) > 1:
+        raise ValueError("the optimizer's state is another from weight to weight")
     for ours, group in zip(settings, optimizer.param_groups, strict=True):
         if missing := ours.keys() - group.keys():
             raise ValueError(f"the optimizer has no {min(missing)}")
@@ -106,6 +111,8 @@ def _load_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:
             raise ValueError("the optimizer has a state of unknown weights")
         for key, value in values.items():
             if not isinstance(value, Tensor):
+                if isinstance(optimizer, FUSED):
+                    raise ValueError(f"the optimizer has a {key} that is no tensor")
                 continue
             if value.shape == parameter.shape:
                 values[key] = torch.empty_like(parameter).copy_(value)  # fused optimizers want the same strides

@@ -66,6 +66,35 @@ def begin(config: Recipe, root: Path) -> None:
 # ------------------------------------------------------------------------------------------------------ whose it is
 
 
+@pytest.mark.parametrize(
+    "name", ["metrics.csv", "metrics.jsonl", "run.json", "dataset.json", "best/mine.txt", "plots/curves.png"]
+)
+def test_a_new_run_writes_over_nothing_of_others(data: Path, tmp_path: Path, name: str) -> None:
+    theirs = tmp_path / "mine" / name
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("somebody's own")
+    with pytest.raises(ConfigError, match="is in the way of a new run"):
+        fit(recipe(data), Run(tmp_path / "mine"))
+    assert theirs.read_text() == "somebody's own"
+    assert [path for path in (tmp_path / "mine").rglob("*") if path.is_file()] == [theirs]
+
+
+def test_a_data_set_is_no_folder_for_a_run(data: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(data, tmp_path / "set")
+    before = contents(copy)
+    with pytest.raises(ConfigError, match="is a data set, no folder for a run"):
+        fit(recipe(copy), Run(copy))
+    assert contents(copy) == before
+
+
+def test_what_is_in_nobody_s_way_stays(data: Path, tmp_path: Path) -> None:
+    log = tmp_path / "run" / "train.log"  # `> run/train.log` makes it before the run is there
+    log.parent.mkdir()
+    log.write_text("a log")
+    fit(recipe(data), Run(log.parent))
+    assert log.read_text() == "a log"
+
+
 def test_h5_two_trainings_never_share_a_directory(data: Path, tmp_path: Path) -> None:
     root, refused = tmp_path / "run", []
 

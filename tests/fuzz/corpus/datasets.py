@@ -54,6 +54,7 @@ CHANGES: dict[str, Change] = {
     "H4 file": _file_named("../here/ds/train.images.u8"),
     "H4 folder": _file_named("./train.images.u8"),
     "Low: size 0": lambda record: record.update(size=0),
+    "a filter that a terminal obeys": lambda record: record.update(resize="bilinear\0"),
     "Low: no splits": lambda record: record.update(splits={}),
     "Low: negative std": lambda record: record["splits"]["train"].update(pixel_std=-1.0),
     "Low: NaN mean": lambda record: record["splits"]["train"].update(pixel_mean=float("nan")),

@@ -127,6 +127,8 @@ STATES: dict[str, Callable[[dict[str, Any]], object]] = {
     "loss_sum None": _counter("loss_sum", None),
     "optimizer list": _counter("optimizer", []),
     "optimizer maximize of 1": lambda state: state["optimizer"]["param_groups"][0].update(maximize=1),
+    "optimizer without a momentum": lambda state: state["optimizer"]["state"].pop(4) and None,
+    "optimizer with no momentum": lambda state: state["optimizer"]["state"][4].update(momentum_buffer=None),
     "optimizer rate NaN": lambda state: state["optimizer"]["param_groups"][0].update(lr=NAN),
     "optimizer empty": _counter("optimizer", {}),
     "model of numbers": _counter("model", {"x": 1}),

@@ -12,7 +12,7 @@ from fuzz.templates import TINY, Templates
 
 VALUES = [
     "", " ", "0", "1", "-1", "2", "3", "7", "1e3", "0.5", "nan", "inf", "-inf", "1e999",
-    "10000000000000000000000000", "4294967296", "x", "é", "\udce9", "\x1b[31m", "a\nb", "-", "--", ".", "..", "/",
+    "10000000000000000000000000", "4294967296", "x", "é", "\udce9", "\x1b[31m", "a\nb", "-", "--", ".", "..",
     "/dev/null", "/proc/self", "/etc/passwd", "nowhere", "nowhere/deep/x.png", "ds", "ds/dataset.json", "images",
     "run", "run/config.yaml", "file", "file/x", "x" * 300, "x" * 5000, "[bold]", "train", "val", "test", "train+val",
     "train+train", "+", "best", "last", "cpu", "cpu:9", "meta", "cuda", "cuda:99", "mps", "auto", "all", "quick",
