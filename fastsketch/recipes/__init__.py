@@ -11,6 +11,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from fastsketch.config import Recipe, validated
 from fastsketch.errors import ConfigError, one_line
 from fastsketch.recipes.plain import LONGEST, parse
