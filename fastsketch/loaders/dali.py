@@ -80,6 +80,7 @@ class DALILoader:
         self._reader_batches = math.ceil(largest / sampling.batch_size)
         self._epochs = max(1, PIPELINE_SAMPLES // total)
         self._pipeline: Any = None
+        self._first = 0  # the epoch that the pipeline was built for
         self._next: tuple[int, int] | None = None
         self.samples = self._share(0)
 
@@ -107,9 +108,10 @@ class DALILoader:
     def _go_to(self, epoch: int) -> None:
         """Bring a pipeline to the beginning of an epoch."""
         first = epoch - epoch % self._epochs
-        if self._next is None or not (first, 0) <= self._next <= (epoch, 0):
+        # A pipeline that has served its epochs may stand at the next one's beginning: its seed is the former ones'.
+        if self._next is None or self._first != first or self._next > (epoch, 0):
             self._pipeline = self._build(first)
-            self._next = (first, 0)
+            self._first, self._next = first, (first, 0)
         while self._next < (epoch, 0):
             self._run()
 

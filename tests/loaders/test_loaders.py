@@ -115,6 +115,23 @@ def test_an_epoch_that_was_broken_off_does_not_change_the_next(opened: Open) -> 
     assert indices(loader, 1) == expected
 
 
+@pytest.mark.parametrize("batch_size", [16, 331])  # one leaves a ragged batch, one divides the split
+def test_a_dali_pipeline_serves_its_own_epochs_alone(
+    data: Path, device: torch.device, batch_size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether it is gone through from the beginning, or opened in the middle."""
+    pytest.importorskip("nvidia.dali")
+    monkeypatch.setattr("fastsketch.loaders.dali.PIPELINE_SAMPLES", 2 * TRAIN)
+
+    def opened() -> Loader:
+        sampling = Sampling(batch_size, shuffle=True, seed=3, drop_last=True)
+        return open_loader(data, DatasetMetadata.load(data), "train", sampling, device, name="dali")
+
+    undisturbed = opened()
+    for epoch in range(5):
+        assert indices(undisturbed, epoch) == indices(opened(), epoch)
+
+
 @pytest.mark.parametrize("epoch", [0, 2])
 @pytest.mark.parametrize("drop_last", [False, True])
 def test_every_number_of_batches_can_be_left_out(opened: Open, epoch: int, drop_last: bool) -> None:
