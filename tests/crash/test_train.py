@@ -52,7 +52,9 @@ def test_a_kill_leaves_what_the_copies_show(commands: Callable[[str], Scenario])
 
 @pytest.mark.usefixtures("needs_faults")
 @pytest.mark.parametrize(
-    "disturbance", [KILLED_IN_A_CALL, FULL_DISK, pytest.param(BROKEN_DISK, marks=pytest.mark.slow)], ids=str
+    "disturbance",
+    [FULL_DISK, *(pytest.param(each, marks=pytest.mark.slow) for each in (KILLED_IN_A_CALL, BROKEN_DISK))],
+    ids=str,
 )
 def test_each_kind_of_call(disturbance: Disturbance, commands: Callable[[str], Scenario]) -> None:
     """M1, M2: one line that names the file, whatever was to be written; the same command goes on."""
