@@ -26,6 +26,7 @@ class Verifier:
 
     Attributes:
         damage: What was found, None if nothing (yet).
+        doubtful: Whether steps of this epoch were saved before all was read; then what is told of damage says so.
     """
 
     def __init__(self, folder: Path, splits: Iterable[SplitRecord], verified: frozenset[str] = frozenset()) -> None:
@@ -34,6 +35,7 @@ class Verifier:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="verifier", daemon=True)
         self.damage: DataError | None = None
+        self.doubtful = False
 
     def finished(self, timeout: float | None = None) -> bool:
         """Whether all is read, or damage found; waits for it, `timeout` seconds at most."""
@@ -47,8 +49,20 @@ class Verifier:
             DataError: A file is damaged.
         """
         self._thread.join()
-        if self.damage is not None:
-            raise self.damage
+        self.tell()
+
+    def tell(self) -> None:
+        """Nothing, or the damage found so far.
+
+        Raises:
+            DataError: A file is damaged.
+        """
+        if self.damage is None:
+            return
+        if self.doubtful:
+            again = "the saved steps of this epoch may have seen it: train anew in another --out"
+            self.damage.hint = f"{self.damage.hint}; {again}" if self.damage.hint else again
+        raise self.damage
 
     def _run(self) -> None:
         try:

@@ -24,11 +24,12 @@ from fastsketch.loaders import Sampling, open_loader
 from fastsketch.loaders.base import derived_seed
 from fastsketch.models import create_model
 from fastsketch.models.zoo import place, pretrained_normalization
+from fastsketch.training.assurance import assured
 from fastsketch.training.checkpoint import InputSpec, save_model
 from fastsketch.training.checks import check_data
 from fastsketch.training.clock import Clock, Interrupted
 from fastsketch.training.continuation import check_continues
-from fastsketch.training.distributed import RefusedElsewhere, World
+from fastsketch.training.distributed import World
 from fastsketch.training.optim import create_optimizer, create_schedule, highest_rate
 from fastsketch.training.precision import loss_scaler, resolve_precision
 from fastsketch.training.record import write_record
@@ -187,6 +188,7 @@ def _fit(
         saved = restore(state, saved, saves, steps)
         earlier = saved.records
         log.info("continuing in epoch %d after step %d", state.epoch + 1, state.steps)
+        verifier.doubtful = state.steps > 0
         tell_rate(state, schedule, saved.recipe.training.epochs, config.epochs, steps)
         del saved  # as large as the model and its optimizer
     elif recipe.model.weights is None and not recipe.model.pretrained:
@@ -210,6 +212,7 @@ def _fit(
         """Write `resume.pt`. Waits for the device; with several processes all of them call this."""
         loss_sum = _finite(state, run, world)
         if world.leads:
+            verifier.doubtful |= not verifier.finished(0) or verifier.damage is not None
             with clock.saving():
                 save_resume(run.resume, saveable(state, loss_sum, tracker.records, recipe, dataset))
 
@@ -243,15 +246,14 @@ def _fit(
                 state.steps += 1
                 if on_step and world.leads:
                     on_step(state.epoch + 1, state.steps, steps)
-                if verifier.damage is not None and world.size == 1:
-                    raise verifier.damage
+                if world.size == 1:
+                    verifier.tell()
                 if due := clock.due(number, before_validation=state.steps == steps):
                     state.seconds = perf_counter() - started
                     if due == "stop":
                         stop()
                         return tracker.records
-                    _assure(verifier, world, device)  # what was learned from damage is not kept
-                    save()
+                    save()  # unverified as the data may be: no disk is so slow that the steps are lost
             train_loss = _finite(state, run, world) / steps  # the epoch's one wait for the device
             state.seconds = trained = perf_counter() - started
             scores = None
@@ -270,10 +272,12 @@ def _fit(
                             world=world,
                         )
                         clock.validation_seconds = perf_counter() - started - trained
-                    _assure(verifier, world, device)
             except Interrupted:
                 stop()
                 raise
+            if not assured(verifier, clock, save, world, device):
+                stop()
+                return tracker.records
             record = EpochRecord(
                 epoch=state.epoch + 1,
                 step=(state.epoch + 1) * steps,
@@ -305,19 +309,6 @@ def _fit(
                 save()
         save()
     return tracker.records
-
-
-def _assure(verifier: Verifier, world: World, device: torch.device) -> None:
-    """Wait until the data set is verified; what rank 0 finds ends all processes.
-
-    Raises:
-        DataError: A file is damaged.
-        RefusedElsewhere: In all processes but the first.
-    """
-    while not world.agreed(verifier.finished(1), device):  # no process waits for another longer than it may
-        pass
-    if world.agreed(verifier.damage is not None, device):
-        raise verifier.damage or RefusedElsewhere("the data set is damaged: the first process says where")
 
 
 def _finite(state: TrainState, run: Run, world: World) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -21,8 +22,11 @@ from fastsketch.formats import verification
 from fastsketch.formats.files import blocks
 from fastsketch.formats.verification import Verifier
 from fastsketch.recipes import load_recipe
+from fastsketch.training import clock, engine
+from fastsketch.training.assurance import assured
+from fastsketch.training.clock import Clock, Interrupted
 from fastsketch.training.distributed import RefusedElsewhere, World
-from fastsketch.training.engine import _assure, fit
+from fastsketch.training.engine import fit
 from fastsketch.training.run import Run
 
 COUNTS = {"train": 8, "val": 4, "test": 4}
@@ -90,7 +94,7 @@ def test_a_run_of_one_epoch_tells_before_its_end(data: Path, tmp_path: Path) -> 
 def test_no_result_counts_before_all_is_read(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, save_minutes: int
 ) -> None:
-    """However fast the epoch is and however slow the disk; a step is not saved before either."""
+    """However fast the epoch is and however slow the disk; a step that was saved before is told to be in doubt."""
     trained = threading.Event()
 
     def late(path: Path) -> Iterator[memoryview]:
@@ -98,14 +102,67 @@ def test_no_result_counts_before_all_is_read(
         yield from blocks(path)
 
     monkeypatch.setattr(verification, "blocks", late)
-    with flipped(data / "val.beton", 8 * 9_000_000), pytest.raises(DataError, match=r"val\.beton"):
+    with flipped(data / "val.beton", 8 * 9_000_000), pytest.raises(DataError, match=r"val\.beton") as told:
         fit(
             recipe(data, f"training.save_minutes={save_minutes}"),
             Run(tmp_path / "run"),
             on_step=lambda epoch, step, steps: trained.set(),
             on_epoch=lambda record: pytest.fail("learned"),
         )
-    assert not (tmp_path / "run" / "resume.pt").exists()
+    run, saved = Run(tmp_path / "run"), save_minutes == 0
+    assert run.resume.exists() == saved
+    assert ("train anew in another --out" in (told.value.hint or "")) == saved
+    assert not run.metrics.exists()
+    assert not (run.best / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize("ending", ["max_minutes", "Ctrl-C"])
+def test_a_slow_disk_costs_nothing_of_a_session(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    """Until all is read the epoch waits, but saves and stops when that is due; the next session counts it."""
+    over, run, now, finished = threading.Event(), Run(tmp_path / "run"), [0.0], Verifier.finished
+
+    def slow(path: Path) -> Iterator[memoryview]:
+        assert over.wait(60)
+        yield from blocks(path)
+
+    def waiting(verifier: Verifier, timeout: float | None = None) -> bool:
+        if timeout and (done := finished(verifier, 0.01)) is False:  # the wait at the end of the epoch
+            if not run.resume.exists():
+                now[0] += 301  # a save is due
+            elif ending == "Ctrl-C":
+                os.kill(os.getpid(), signal.SIGINT)
+            else:
+                now[0] += 3600
+            return done
+        return finished(verifier, timeout)
+
+    def save(*arguments: object) -> None:
+        save_resume(*arguments)
+        saves.append(now[0])
+        if len(saves) == 2:
+            over.set()  # after the end, the thread is joined
+
+    saves: list[float] = []
+    save_resume = engine.save_resume
+    with monkeypatch.context() as patch:
+        patch.setattr(verification, "blocks", slow)
+        patch.setattr(Verifier, "finished", waiting)
+        patch.setattr(clock, "perf_counter", lambda: now[0])
+        patch.setattr(engine, "save_resume", save)
+        config = recipe(data, "training.max_minutes=60")
+        if ending == "Ctrl-C":
+            with pytest.raises(Interrupted):
+                fit(config, run)
+        else:
+            assert fit(config, run) == []
+    assert len(saves) == 2
+    assert not run.metrics.exists()
+    assert not run.best.joinpath("model.safetensors").exists()
+    steps: list[int] = []
+    assert len(fit(recipe(data), run, resume=True, on_step=lambda *step: steps.append(step[0]))) == 2
+    assert set(steps) == {2}
 
 
 def test_a_last_run_on_train_and_val_tells(data: Path, tmp_path: Path) -> None:
@@ -167,8 +224,9 @@ def test_all_but_the_first_process_end_without_a_line_of_their_own() -> None:
             assert not self.leads
             return True
 
+    world, device = Elsewhere(1, 1, 2), torch.device("cpu")
     with Verifier(Path(), ()) as verifier, pytest.raises(RefusedElsewhere):
-        _assure(verifier, Elsewhere(1, 1, 2), torch.device("cpu"))
+        assured(verifier, Clock(None, 5, world, device), lambda: None, world, device)
 
 
 @pytest.mark.slow

@@ -1,0 +1,32 @@
+"""That no result counts before the data set is verified, and no disk, however slow, costs what was trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from fastsketch.formats.verification import Verifier
+from fastsketch.training.clock import Clock
+from fastsketch.training.distributed import RefusedElsewhere, World
+
+
+def assured(verifier: Verifier, clock: Clock, save: Callable[[], None], world: World, device: torch.device) -> bool:
+    """Wait until the data set is verified, saving when that is due; what rank 0 finds ends all processes.
+
+    Returns:
+        False if it is time to stop before: the next session verifies again.
+
+    Raises:
+        DataError: A file is damaged.
+        RefusedElsewhere: In all processes but the first.
+    """
+    while not world.agreed(verifier.finished(1), device):  # no process waits for another longer than it may
+        if due := clock.due(0):  # all processes ask in the same round
+            if due == "stop":
+                return False
+            save()
+    if world.agreed(verifier.damage is not None, device):
+        verifier.tell()
+        raise RefusedElsewhere("the data set is damaged: the first process says where")
+    return True
