@@ -90,7 +90,7 @@ class Run:
         with exclusive(self.root, hint="wait until that training is done, or choose another --out"):
             if not (self.begun and resume):
                 self._check_new()
-            for folder in (self.root, self.last, self.best, self.evaluation, self.plots):
+            for folder in (self.root, self.last, self.best):  # in the others `evaluate` may be writing
                 if folder.is_dir():
                     atomic.sweep(folder)
             try:
