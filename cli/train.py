@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shlex
 import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +18,8 @@ from .process import Terminated, leads
 from .tune import tune_and_report
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from fastsketch.config import Recipe
     from fastsketch.training.run import Run
     from fastsketch.training.tracking import EpochRecord
@@ -99,10 +103,11 @@ def train_and_report(recipe: Recipe, run: Run, *, resume: bool = False) -> list[
         records = _train(recipe, run, resume)
     except Interrupted as stop:
         if leads() and run.begun:
-            errors.print(
-                f"continue with: fastsketch train --resume {plain(shlex.quote(str(run.root)))}", soft_wrap=True
-            )
-        if stop.signal == signal.SIGTERM:
+            with suppress(OSError):  # where the terminal is gone
+                errors.print(
+                    f"continue with: fastsketch train --resume {plain(shlex.quote(str(run.root)))}", soft_wrap=True
+                )
+        if stop.signal != signal.SIGINT:
             raise Terminated from stop
         raise
     except RefusedElsewhere as refusal:  # told by the first process
@@ -115,24 +120,51 @@ def train_and_report(recipe: Recipe, run: Run, *, resume: bool = False) -> list[
 def _train(recipe: Recipe, run: Run, resume: bool) -> list[EpochRecord]:
     from fastsketch.training.engine import fit
 
-    with progress_bar() as bar:
+    with _shown(progress_bar()) as bar:
         task = bar.add_task("training", total=None, note="")
 
         def on_step(epoch: int, step: int, steps: int) -> None:
             bar.update(task, description=f"epoch {epoch}", completed=step, total=steps)
 
         shown: list[EpochRecord] = []
+        say = _while_somebody_reads()
 
         def on_epoch(record: EpochRecord) -> None:
             if not shown:
-                console.print("epoch  train loss  val loss   top-1   top-5  images/s", style="dim")
+                say("epoch  train loss  val loss   top-1   top-5  images/s", style="dim")
             shown.append(record)
             val = f"{'-':>8}  {'-':>6}  {'-':>6}"
             if record.val_loss is not None:
                 val = f"{record.val_loss:8.4f}  {record.val_top1:6.2%}  {record.val_top5:6.2%}"
-            console.print(f"{record.epoch:5d}  {record.train_loss:10.4f}  {val}  {record.images_per_second:8,.0f}")
+            say(f"{record.epoch:5d}  {record.train_loss:10.4f}  {val}  {record.images_per_second:8,.0f}")
 
         return fit(recipe, run, resume=resume, on_step=on_step, on_epoch=on_epoch)
+
+
+@contextmanager
+def _shown(bar: Progress) -> Iterator[Progress]:
+    """Show it; that its terminal is gone hides no other end of the training."""
+    bar.start()
+    try:
+        yield bar
+    finally:
+        with suppress(OSError):
+            bar.stop()
+
+
+def _while_somebody_reads() -> Callable[..., None]:
+    """A `console.print` that falls silent where a terminal or pipe is gone: no training ends because of that."""
+    gone = False
+
+    def say(text: str, style: str | None = None) -> None:
+        nonlocal gone
+        if not gone:
+            try:
+                console.print(text, style=style)
+            except OSError:
+                gone = True
+
+    return say
 
 
 def _report(recipe: Recipe, run: Run, records: list[EpochRecord]) -> None:

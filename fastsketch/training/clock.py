@@ -30,7 +30,7 @@ class Interrupted(KeyboardInterrupt):
     """Somebody asked to stop, and everything is saved.
 
     Attributes:
-        signal: SIGINT (Ctrl-C) or SIGTERM.
+        signal: SIGINT (Ctrl-C), SIGTERM or SIGHUP (the terminal is gone).
     """
 
     def __init__(self, number: int) -> None:
@@ -90,7 +90,7 @@ class Clock:
         """End what somebody, rather than the clock, asked to stop.
 
         Raises:
-            Interrupted: By Ctrl-C or SIGTERM.
+            Interrupted: By Ctrl-C, SIGTERM or SIGHUP.
         """
         if self._signal is not None:
             raise Interrupted(self._signal)
@@ -105,16 +105,23 @@ class Clock:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Take Ctrl-C and SIGTERM as the wish to stop after the step; a second one ends at once, as ever."""
+        """Take Ctrl-C and SIGTERM as the wish to stop after the step; a second one ends at once, as ever.
+
+        A closed terminal's SIGHUP is one too, unless somebody (`nohup`) has it ignored. It often comes twice, from the
+        shell and from the kernel: that is no second wish.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield  # only the main thread may
             return
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        hangup = getattr(signal, "SIGHUP", None)  # not on Windows
+        if hangup is not None and signal.getsignal(hangup) is signal.SIG_DFL:
+            before[hangup] = signal.SIG_DFL
 
         def note(number: int, frame: FrameType | None) -> None:
             self._signal = number
             for each, handler in before.items():
-                signal.signal(each, handler)
+                signal.signal(each, signal.SIG_IGN if each == hangup else handler)
             if self._at_once:
                 raise Interrupted(number)
             log.info("stopping after this step, with everything saved; again to stop at once")

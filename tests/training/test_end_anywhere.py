@@ -6,6 +6,7 @@ Every point is tried, none by chance: after each step, before, in and after each
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
@@ -13,9 +14,11 @@ from pathlib import Path
 
 import pytest
 from ends import contents, ends, recipe, train, write_data
+from fastsketch_cli import train as command
 
 from fastsketch.training import clock, stages
 from fastsketch.training.clock import Interrupted
+from fastsketch.training.run import Run
 
 
 @pytest.fixture(scope="module")
@@ -164,3 +167,17 @@ def test_a_second_ctrl_c_ends_at_once(data: Path, tmp_path: Path) -> None:
         train(recipe(data), tmp_path / "run", twice)
     assert not isinstance(ended.value, Interrupted)
     train(recipe(data), tmp_path / "run")
+
+
+def test_a_terminal_that_is_gone_ends_no_training(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    printed: list[str] = []
+
+    def gone(text: str, **_: object) -> None:
+        printed.append(text)
+        if len(printed) > 1:  # the directory is named first
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(command.console, "print", gone)
+    monkeypatch.setattr(command, "_report", lambda *_: None)
+    assert len(command.train_and_report(recipe(data), Run(tmp_path / "run"))) == 2
+    assert len(printed) == 2

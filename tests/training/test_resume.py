@@ -227,3 +227,23 @@ def test_signals_are_heard_once_and_only_in_the_main_thread() -> None:
     thread.start()
     thread.join()
     assert heard == [True]
+
+
+def test_a_closed_terminal_is_heard_once_unless_it_is_ignored() -> None:
+    """The shell and the kernel both send SIGHUP; `nohup` has it ignored."""
+    before = signal.getsignal(signal.SIGHUP)
+    try:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        clock = Clock(None, math.inf, World(), CPU)
+        with clock.listening():
+            os.kill(os.getpid(), signal.SIGHUP)
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert clock.due(0) == "stop"
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        clock = Clock(None, math.inf, World(), CPU)
+        with clock.listening():
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert clock.due(0) is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
