@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from fastsketch.config import Recipe
-from fastsketch.errors import ConfigError, one_line
+from fastsketch.errors import ConfigError, DataError, one_line
 from fastsketch.formats.metadata import FILE_NAME, DatasetMetadata, split_parts
 from fastsketch.training.run import Run
 
@@ -54,13 +55,14 @@ class Subject:
 
         Raises:
             ConfigError: There is no such run, model, data set or split, or the data set does not suit the run.
-            DataError: `config.yaml` or a `dataset.json` is damaged.
+            DataError: `config.yaml` or a `dataset.json` is damaged, or the model is another data set's.
         """
         run = Run.open(run.root)
         recipe = run.recipe([] if tokens is None else [f"model.eval_tokens={tokens}"])
         flip = recipe.evaluation.flip if flip is None else flip
         _check_model(run, checkpoint)
         trained = run.dataset()
+        _check_classes(run, checkpoint, trained)
         folder = data if data is not None else _found(run, recipe, trained)
         dataset = DatasetMetadata.load(folder)
         own = dataset.checksum() == trained.checksum()
@@ -80,6 +82,22 @@ def _check_model(run: Run, checkpoint: str) -> None:
                 f"{run.root / checkpoint} holds no model: {name} is missing",
                 hint=f"continue the training: fastsketch train --resume {run.root}",
             )
+
+
+def _check_classes(run: Run, checkpoint: str, trained: DatasetMetadata) -> None:
+    path = run.root / checkpoint / "config.json"
+    try:
+        config = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return  # `load_model` says what is wrong with it
+    if not isinstance(config, dict):
+        return
+    count = config.get("num_classes")
+    if count != len(trained.classes) or config.get("label_names", trained.classes) != trained.classes:
+        raise DataError(
+            f"{path} is of a model with other classes than the data set that {run.root} was trained on",
+            hint="take the run's other checkpoint (best or last), or copy the folder anew from where it came from",
+        )
 
 
 def _found(run: Run, recipe: Recipe, trained: DatasetMetadata) -> Path:

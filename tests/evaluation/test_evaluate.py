@@ -14,7 +14,7 @@ from packs import CLASSES, write_pack
 
 from fastsketch import atomic
 from fastsketch.config import ModelConfig
-from fastsketch.errors import ConfigError, FastSketchError
+from fastsketch.errors import ConfigError, DataError, FastSketchError
 from fastsketch.evaluation import evaluate_run
 from fastsketch.evaluation.subject import Subject
 from fastsketch.formats.metadata import DatasetMetadata
@@ -208,3 +208,13 @@ def test_a_full_disk_leaves_what_was_there(run: Run, monkeypatch: pytest.MonkeyP
     with pytest.raises((OSError, FastSketchError)):
         evaluate_run(run, "test", device="cpu")
     assert {path: path.read_bytes() for path in [*run.evaluation.iterdir(), *run.plots.iterdir()]} == before
+
+
+@pytest.mark.parametrize("change", [{"num_classes": 9}, {"label_names": ["x", *CLASSES[1:]]}], ids=["count", "names"])
+def test_a_model_of_other_classes_is_told_in_a_line(run: Run, change: dict[str, object]) -> None:
+    path = run.best / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(DataError, match=r"best/config\.json is of a model with other classes") as caught:
+        subject(run)
+    assert "\n" not in caught.value.message
+    assert subject(run, checkpoint="last").checkpoint == "last"
