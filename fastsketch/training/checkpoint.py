@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import timm
+import torch
 from pydantic import BaseModel, Field, ValidationError
+from safetensors import safe_open
 from safetensors.torch import load_file, save
 from timm.models._hub import save_config_for_hf
-from torch import nn
+from torch import Tensor, nn
+from xxhash import xxh3_128
 
 from fastsketch import atomic
 from fastsketch.errors import DataError, FastSketchError
@@ -23,6 +26,10 @@ _Side = Annotated[int, Field(ge=1, le=1 << 14)]
 _Width = Annotated[int, Field(ge=1, le=1 << 20)]
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+CHECKSUM = "fastsketch_xxh3"
+"""Where `model.safetensors` itself says what its tensors are: no crash parts the two. Plain timm passes it over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +88,9 @@ def save_model(model: nn.Module, folder: Path, spec: InputSpec, class_names: lis
     # safetensors takes no channels-last tensors
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     with saving(weights), atomic.replacing(weights) as temporary:
-        temporary.write_bytes(save(tensors))  # `save_file` has a temporary file of its own, which a kill leaves
+        temporary.write_bytes(
+            save(tensors, {CHECKSUM: _checksum(tensors)})
+        )  # `save_file` has a temporary file of its own, which a kill leaves
 
 
 def load_model(folder: Path) -> tuple[nn.Module, InputSpec]:
@@ -116,10 +125,23 @@ def holds_model(folder: Path) -> bool:
 def _load_weights(model: nn.Module, path: Path) -> None:
     """Weights of exactly the model's names, shapes and types: torch would convert the last silently."""
     tensors, wanted = load_file(path), model.state_dict()
+    with safe_open(path, "pt") as file:
+        checksum = (file.metadata() or {}).get(CHECKSUM)
+    if checksum not in (None, _checksum(tensors)):
+        raise ValueError(f"{path.name} is not as it was written: its checksum differs")
     other = [name for name, tensor in tensors.items() if name in wanted and tensor.dtype != wanted[name].dtype]
     if other:
         raise ValueError(f"{other[0]} is {tensors[other[0]].dtype}, not {wanted[other[0]].dtype}")
     model.load_state_dict(tensors)
+
+
+def _checksum(tensors: dict[str, Tensor]) -> str:
+    """XXH3-128 of contiguous tensors on the CPU: names, types, shapes and bytes."""
+    digest = xxh3_128()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _reason(error: Exception) -> str:

@@ -42,6 +42,16 @@ def test_what_is_saved_is_opened_by_us_and_by_plain_timm(saved: Path) -> None:
     assert sorted(path.name for path in saved.iterdir()) == ["config.json", "model.safetensors"]
 
 
+def test_a_flipped_bit_in_any_tensor_is_told(copy: Path) -> None:
+    path = copy / "model.safetensors"
+    whole = path.read_bytes()
+    begin = 8 + int.from_bytes(whole[:8], "little")
+    for place in range(begin, len(whole), (len(whole) - begin) // 12):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+        with pytest.raises(DataError, match=r"model\.safetensors is not as it was written: its checksum differs"):
+            load_model(copy)
+
+
 _REPLACED = {
     "architecture": [None, 5, "", "resnet5O", [], {}, "local-dir:/tmp"],
     "num_classes": [None, "3", -1, 0, 2.5, 10**12, 10**30, [3], True],
