@@ -21,7 +21,7 @@ def check_data(recipe: Recipe) -> DatasetMetadata:
     if recipe.data.train_split == "train" and "val" not in dataset.splits:
         raise ConfigError(
             f"{folder} has no 'val' split, by which the best epoch is chosen",
-            hint="convert a source with a val/ folder, or one without split folders, which --split divides",
+            hint="convert it again with --split 0.9/0.1, which divides what has no val/ folder",
         )
     images = dataset.split(recipe.data.train_split).samples
     if recipe.data.batch_size > images:
