@@ -87,10 +87,10 @@ def save_model(model: nn.Module, folder: Path, spec: InputSpec, class_names: lis
         )
     # safetensors takes no channels-last tensors
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    # `save_file` has a temporary file of its own, which a kill would leave.
+    content = save(tensors, {CHECKSUM: _checksum(tensors)})
     with saving(weights), atomic.replacing(weights) as temporary:
-        temporary.write_bytes(
-            save(tensors, {CHECKSUM: _checksum(tensors)})
-        )  # `save_file` has a temporary file of its own, which a kill leaves
+        temporary.write_bytes(content)
 
 
 def load_model(folder: Path) -> tuple[nn.Module, InputSpec]:
