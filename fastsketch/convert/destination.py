@@ -75,8 +75,15 @@ class Destination:
 
     @classmethod
     def of(cls, path: Path) -> Destination:
-        """The folder that `path` means: `.` has no name to put `.partial` after."""
-        return cls(Path(os.path.realpath(path)))
+        """The folder that `path` means: `.` has no name to put `.partial` after.
+
+        Raises:
+            ConfigError: It is a file system's root, which no finished folder can take the place of.
+        """
+        folder = Path(os.path.realpath(path))
+        if not folder.name or os.path.ismount(folder):
+            raise ConfigError(f"{folder} is a disk, which no data set can replace", hint="name a folder in it")
+        return cls(folder)
 
     @property
     def partial(self) -> Path:

@@ -27,6 +27,12 @@ def tree(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else b"" for path in folder.rglob("*")}
 
 
+@pytest.mark.parametrize("disk", ["/", "/proc"])
+def test_a_disk_is_no_destination(shapes: Path, disk: str) -> None:
+    with pytest.raises(ConfigError, match="is a disk, which no data set can replace"):
+        convert_dataset(open_source(shapes), Path(disk), CONFIG)
+
+
 class Killed(BaseException):
     """Stands for `kill -9`: nothing catches it."""
 

@@ -59,3 +59,38 @@ def test_a_worker_that_is_killed_is_still_told_as_that(
 
 def _die(*_: object) -> None:
     os._exit(9)
+
+
+CTRL_C = """
+import os, signal, time
+from concurrent.futures import ProcessPoolExecutor
+from fastsketch.workers import process_pool
+
+begin = ProcessPoolExecutor.submit
+
+def submit(self, task):
+    begin(self, task)
+    time.sleep(0.5)
+    os.killpg(0, signal.SIGINT)
+
+if __name__ != "__main__":
+    time.sleep(1)  # a worker, which imports this file
+
+ProcessPoolExecutor.submit = submit
+
+if __name__ == "__main__":
+    try:
+        with process_pool(2):
+            print("entered")
+    except KeyboardInterrupt:
+        print("interrupted")
+"""
+
+
+def test_ctrl_c_while_workers_start_is_heard_once_they_have(tmp_path: Path) -> None:
+    """A terminal sends it to them as well: no traceback of theirs, and no pool that waits for ever."""
+    script = tmp_path / "script.py"
+    script.write_text(CTRL_C)
+    command = [sys.executable, str(script)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, start_new_session=True, check=False)
+    assert (done.stdout, done.stderr, done.returncode) == ("interrupted\n", "", 0)
