@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,9 @@ from shapes import CLASSES, draw_shape
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # What `fastsketch tune` found on this machine must not change what the tests do.
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="fastsketch-tests-")
+
+# Whoever runs the tests in the background of a shell has Ctrl-C ignored, and all that they start with it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A test that fails by chance teaches nobody: hypothesis draws the same examples every time.
 settings.register_profile("repeatable", derandomize=True)
