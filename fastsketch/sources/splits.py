@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
+from numpy.random import default_rng  # NumPy would load it at its first use, and lose a Ctrl-C that comes then
 
 from fastsketch.errors import ConfigError, DataError
 from fastsketch.sources.sample import SPLITS
@@ -67,7 +67,7 @@ class SplitSpec:
                 others[others.index(max(others))] -= 1
             sizes = [size - sum(others), *others]
         assigned: list[str | None] = [None] * size
-        order = np.random.default_rng([seed, zlib.crc32(class_name.encode())]).permutation(size)
+        order = default_rng([seed, zlib.crc32(class_name.encode())]).permutation(size)
         start = 0
         for split, count in zip(SPLITS, sizes, strict=False):
             for index in order[start : start + count]:
