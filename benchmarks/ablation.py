@@ -30,9 +30,9 @@ from rich.console import Console
 
 from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.recipes import load_recipe
-from fastsketch.training.engine import fit
-from fastsketch.training.run import Run
-from fastsketch.training.tracking import best_record
+from fastsketch.training.fit import fit
+from fastsketch.training.run.directory import Run
+from fastsketch.training.run.metrics import best_record
 from fastsketch.workers import available_cpus, process_pool
 
 from .common import write_results

@@ -33,11 +33,13 @@ from rich.console import Console
 from torch import Tensor
 from torchvision.transforms import v2
 
-from fastsketch.augment import SketchAugment, mixed_cross_entropy
-from fastsketch.augment.stock import StockAugment
+from fastsketch.augment import SketchAugment
+from fastsketch.augment.kornia_pipeline import KorniaAugment
 from fastsketch.config import AugmentConfig
+from fastsketch.preprocess import Preprocess
 from fastsketch.recipes import load_recipe
-from fastsketch.training.precision import autocast, resolve_precision
+from fastsketch.training.execution.precision import autocast, resolve_precision
+from fastsketch.training.loss import mixed_cross_entropy
 
 from .common import Contender, Timing, peak_bytes, print_table, take_turns, write_results
 from .plots import save_figure
@@ -103,7 +105,7 @@ def contenders(config: AugmentConfig, images: Tensor) -> dict[str, Work]:
     device, size = images.device, images.shape[-1]
     labels = torch.arange(len(images), device=device) % CLASSES
     generator = torch.Generator(device).manual_seed(0)
-    ours, stock = (kind(config, size).to(device) for kind in (SketchAugment, StockAugment))
+    ours, stock = (kind(config, size).to(device) for kind in (SketchAugment, KorniaAugment))
 
     def of(augment: SketchAugment, *, compiled: bool = False) -> Work:
         apply = torch.compile(augment, dynamic=False) if compiled else augment
@@ -210,13 +212,13 @@ def share_of_training_step(config: AugmentConfig, batch_size: int) -> dict[str, 
     labels = torch.arange(batch_size, device="cuda") % CLASSES
     model = timm.create_model("vit_base_patch16_224", in_chans=1, num_classes=CLASSES).cuda()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.5, fused=True)
-    augment = SketchAugment(config, 224).cuda()
+    augment = SketchAugment(config, Preprocess(224)).cuda()
     compiled = torch.compile(augment, dynamic=False)
     generator = torch.Generator("cuda").manual_seed(0)
     precision = resolve_precision("auto", images.device)
 
     def prepare() -> tuple[Tensor, ...]:
-        inputs, targets = compiled(images, labels, augment.draw(batch_size, generator))
+        inputs, targets = compiled(images, labels, augment.sample_params(batch_size, generator))
         return inputs, targets
 
     def step(inputs: Tensor, targets: tuple[Tensor, ...]) -> None:

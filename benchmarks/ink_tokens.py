@@ -21,17 +21,19 @@ import torch
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from fastsketch.augment import SketchAugment, mixed_cross_entropy
+from fastsketch.augment import SketchAugment
 from fastsketch.config import ConvertConfig, ModelConfig
 from fastsketch.convert import convert_dataset
 from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.formats.pack import PackSplit
 from fastsketch.models import create_model
 from fastsketch.models.ink_tokens import keep_inked
-from fastsketch.models.zoo import place
+from fastsketch.models.zoo import to_device
+from fastsketch.preprocess import Preprocess
 from fastsketch.recipes import load_recipe
 from fastsketch.sources import open_source
-from fastsketch.training.precision import autocast, resolve_precision
+from fastsketch.training.execution.precision import autocast, resolve_precision
+from fastsketch.training.loss import mixed_cross_entropy
 from fastsketch.training.tokens import resolve_tokens
 
 from .common import Contender, Timing, peak_bytes, print_table, take_turns, write_results
@@ -116,8 +118,8 @@ class Stepper:
 
     def __init__(self, name: str, split: PackSplit, size: int, batch_size: int, device: torch.device) -> None:
         self.name, self.size = name, size
-        self._model = place(create_model(ModelConfig(name=name), num_classes=CLASSES, size=size), device).train()
-        self._augment = SketchAugment(load_recipe(RECIPE).augment, size).to(device)
+        self._model = to_device(create_model(ModelConfig(name=name), num_classes=CLASSES, size=size), device).train()
+        self._augment = SketchAugment(load_recipe(RECIPE).augment, Preprocess(size)).to(device)
         config = ModelConfig(name=name, tokens="auto")
         self.auto = resolve_tokens(config, self._model, self._augment, split).tokens
         self._images = torch.tensor(split.images[:batch_size], device=device)
@@ -149,7 +151,7 @@ class Stepper:
         return work
 
     def _draw(self) -> object:
-        return self._augment.draw(len(self._images), self._generator)
+        return self._augment.sample_params(len(self._images), self._generator)
 
 
 def ratios(timings: list[Timing], sizes: tuple[int, ...]) -> dict[str, dict[str, float]]:

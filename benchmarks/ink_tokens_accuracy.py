@@ -37,14 +37,16 @@ from rich.console import Console
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from fastsketch.augment import SketchAugment, mixed_cross_entropy
+from fastsketch.augment import SketchAugment
 from fastsketch.config import AugmentConfig, ConvertConfig, ModelConfig, OptimizerConfig, ScheduleConfig
 from fastsketch.convert import convert_dataset
 from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.formats.pack import PackSplit
 from fastsketch.models import ink_tokens
 from fastsketch.models.ink_tokens import keep_inked
+from fastsketch.preprocess import Preprocess
 from fastsketch.sources import open_source
+from fastsketch.training.loss import mixed_cross_entropy
 from fastsketch.training.optim import create_optimizer, create_schedule
 from fastsketch.training.tokens import resolve_tokens
 from fastsketch.workers import available_cpus, process_pool
@@ -215,7 +217,9 @@ def pretrain(study: Study, tokens: int, folder: Path) -> float | None:
 def augmentation(study: Study, data: Data) -> SketchAugment:
     """What every way trains with. Standardised: white paper as 1 outshines the position embeddings of a new model."""
     stats = data.metadata.splits["train"]
-    augment = SketchAugment(AugmentConfig(rotation=10, shear=5), study.size, stats.pixel_mean, stats.pixel_std)
+    augment = SketchAugment(
+        AugmentConfig(rotation=10, shear=5), Preprocess(study.size, stats.pixel_mean, stats.pixel_std)
+    )
     return augment.to(data.images.device)
 
 
@@ -318,7 +322,7 @@ def _step(
     labels: Tensor,
     generator: torch.Generator,
 ) -> Tensor:
-    images, targets = augment(images, labels, augment.draw(len(labels), generator))
+    images, targets = augment(images, labels, augment.sample_params(len(labels), generator))
     with torch.autocast("cuda", torch.bfloat16, enabled=images.is_cuda):
         logits = model(images)
     loss = mixed_cross_entropy(logits, targets, 0.1)

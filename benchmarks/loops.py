@@ -22,12 +22,13 @@ from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.formats.pack import PackSplit
 from fastsketch.loaders import Batch, Sampling, open_loader
 from fastsketch.loaders.base import derived_seed
-from fastsketch.models.zoo import create_model, place
-from fastsketch.training.compilation import compile_step, compiled, trial_batch
-from fastsketch.training.distributed import World
+from fastsketch.models.zoo import create_model, to_device
+from fastsketch.preprocess import Preprocess
+from fastsketch.training.execution.compile import compile_step, compiled, trial_batch
+from fastsketch.training.execution.distributed import World
+from fastsketch.training.execution.precision import autocast, loss_scaler
+from fastsketch.training.execution.step import TrainStep
 from fastsketch.training.optim import create_optimizer, create_schedule
-from fastsketch.training.precision import autocast, loss_scaler
-from fastsketch.training.step import TrainStep
 from fastsketch.workers import available_cpus
 
 from .augment import torchvision_geometry, torchvision_mix
@@ -84,7 +85,7 @@ class Learner:
         torch.manual_seed(0)
         model = create_model(task.recipe.model, num_classes=task.classes, size=task.dataset.size)
         # Channels-last for all of them: it is the loops that are compared here.
-        self.model: nn.Module = place(model, task.device).train()
+        self.model: nn.Module = to_device(model, task.device).train()
         self.optimizer = create_optimizer(self.model, task.recipe.optimizer)
         self.scaler = loss_scaler(task.device, task.precision)
         self.loss_of = self._loss_of
@@ -120,12 +121,12 @@ class Learner:
 
 
 class OurLoop:
-    """What `fastsketch.training.engine.fit` does every step, without what it does once an epoch."""
+    """What `fastsketch.training.fit.fit` does every step, without what it does once an epoch."""
 
     def __init__(self, task: Task) -> None:
         self.task = task
         self.learner = Learner(task)
-        self.augment = SketchAugment(task.recipe.augment, task.dataset.size).to(task.device)
+        self.augment = SketchAugment(task.recipe.augment, Preprocess(task.dataset.size)).to(task.device)
         sampling = Sampling(task.batch, shuffle=True, drop_last=True)
         self.loader = open_loader(task.folder, task.dataset, "train", sampling, task.device, name="resident")
         self.step = TrainStep(
@@ -149,8 +150,8 @@ class OurLoop:
     def compile(self) -> bool:
         """Compile as `fit` does: only if it works, gives the same losses and is faster."""
         batch = self.trial()
-        draws = self.augment.draw(self.task.batch, self.generator)
-        return compile_step(self.step, self.augment, batch, draws, MODE, World())
+        params = self.augment.sample_params(self.task.batch, self.generator)
+        return compile_step(self.step, self.augment, batch, params, MODE, World())
 
     def trial(self) -> Batch:
         """A batch as the loader's, always the same."""
@@ -164,7 +165,7 @@ class OurLoop:
             torch.manual_seed(derived_seed(seed, self._number))
             self.generator.manual_seed(derived_seed(seed, ~self._number))
             self.schedule.step_update(self._number)
-            self._loss_sum += self.step(batch, self.augment.draw(self.task.batch, self.generator))
+            self._loss_sum += self.step(batch, self.augment.sample_params(self.task.batch, self.generator))
             self._number += 1
         return Outcome(steps * self.task.batch, float(self._loss_sum) / steps)
 

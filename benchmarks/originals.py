@@ -56,7 +56,7 @@ def labelled_dataset(folder: Path, size: int, classes: int | None) -> Path:
 
 
 def _drawn(folder: Path, per_class: int) -> Path:
-    from fastsketch.sources.drawn import draw_dataset
+    from fastsketch.demo.dataset import draw_dataset
 
     draw_dataset(folder, counts={"train": per_class}, size=1111, workers=available_cpus())
     return folder

@@ -2,7 +2,7 @@
 
     fastsketch bench train
 
-*A step*, on sketches of 224 px that lie on the device. `fastsketch` is the engine's loop: batch, draws, augmentation,
+*A step*, on sketches of 224 px that lie on the device. `fastsketch` is the engine's loop: batch, params, augmentation,
 model, optimizer. `bare step` is forward, loss, backward and optimizer on one float tensor, the upper bound;
 `augmentation` is ours alone. A loop with nothing in its way takes the sum of the two; the aim is 1.05 times that. The
 three are compared within each round, a few seconds long, and the median of the rounds counts: a shared machine's speed
@@ -37,7 +37,7 @@ from fastsketch.convert import convert_dataset
 from fastsketch.device import resolve_device
 from fastsketch.recipes import load_recipe
 from fastsketch.sources import open_source
-from fastsketch.training.precision import FAST_BFLOAT16, resolve_precision
+from fastsketch.training.execution.precision import FAST_BFLOAT16, resolve_precision
 from fastsketch.workers import available_cpus
 
 from .ceilings import count_flops, matrix_product
@@ -246,12 +246,12 @@ def over_bare(timings: list[Timing], suffix: str) -> list[float]:
 
 
 def augmentation(loop: OurLoop, steps: int) -> Callable[[], None]:
-    """Draws and augmentation of a batch, as they are in the loop."""
+    """AugmentParams and augmentation of a batch, as they are in the loop."""
     batch = loop.trial()
 
     def work() -> None:
         for _ in range(steps):
-            loop.step.augment(batch.images, batch.labels, loop.augment.draw(loop.task.batch, loop.generator))
+            loop.step.augment(batch.images, batch.labels, loop.augment.sample_params(loop.task.batch, loop.generator))
 
     return work
 
@@ -277,8 +277,8 @@ def breakdown(loop: OurLoop, rounds: int) -> dict[str, float]:
         last = perf_counter()
         batch = next(loop.batches)
         lap("load")
-        draws = loop.augment.draw(loop.task.batch, loop.generator)
-        images, targets = step.augment(batch.images, batch.labels, draws)
+        params = loop.augment.sample_params(loop.task.batch, loop.generator)
+        images, targets = step.augment(batch.images, batch.labels, params)
         lap("augment")
         loss = step.loss_of(images, targets)
         lap("forward")

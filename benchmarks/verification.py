@@ -25,8 +25,8 @@ from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.formats.verification import Verifier
 from fastsketch.loaders import Loader, Sampling, open_loader
 from fastsketch.recipes import load_recipe
-from fastsketch.training.engine import fit
-from fastsketch.training.run import Run
+from fastsketch.training.fit import fit
+from fastsketch.training.run.directory import Run
 
 from .common import Contender, Timing, print_table, take_turns, write_results
 from .loaders import BATCH, convert_sketches, installed

@@ -34,10 +34,10 @@ def command(
     from rich.table import Table
 
     from fastsketch.config import ConvertConfig
+    from fastsketch.demo.dataset import DRAWN_CLASSES
     from fastsketch.recipes import load_recipe
-    from fastsketch.sources.drawn import DRAWN_CLASSES
-    from fastsketch.training.run import Run
-    from fastsketch.training.tracking import best_record
+    from fastsketch.training.run.directory import Run
+    from fastsketch.training.run.metrics import best_record
 
     _claim(folder)
     sketches, dataset, run = folder / "sketches", folder / "dataset", Run(folder / "run")
@@ -101,7 +101,7 @@ def _claim(folder: Path) -> None:
 
 def _draw(sketches: Path) -> float:
     """Draw what is not there yet; return the seconds it took."""
-    from fastsketch.sources.drawn import draw_dataset
+    from fastsketch.demo.dataset import draw_dataset
     from fastsketch.workers import available_cpus
 
     started = perf_counter()

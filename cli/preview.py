@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from fastsketch.config import Recipe
+    from fastsketch.formats.metadata import DatasetMetadata
     from fastsketch.formats.pack import PackSplit
 
 PICTURES = 8
@@ -31,9 +32,9 @@ def command(
 ) -> None:
     """Draw what a recipe's augmentation makes of the training sketches: each technique alone, then all together."""
     from fastsketch.errors import ConfigError
+    from fastsketch.figures.picture import check_picture
     from fastsketch.formats.metadata import DatasetMetadata
     from fastsketch.formats.pack import PackSplit
-    from fastsketch.pictures import check_picture
     from fastsketch.recipes import load_recipe
 
     if not 0 <= seed < 2**63:
@@ -43,11 +44,11 @@ def command(
     check_picture(out, dataset=data)
     split = PackSplit(data, dataset, "train")
 
-    from fastsketch.augment.preview import draw_sheet, preview_rows  # here torch begins
+    from fastsketch.figures.augmentation import draw_sheet, preview_rows  # here torch begins
 
     images, labels = _choose(split, seed)
     if tokens:
-        _draw_tokens(out, config, split, images, labels, dataset.classes, seed)
+        _draw_tokens(out, config, data, dataset, images, labels, seed)
         return
     rows = preview_rows(config.augment, images, labels, dataset.classes, seed)
     draw_sheet(out, rows, title=f"{data.name}, {recipe or 'default augmentation'}, seed {seed}")
@@ -69,35 +70,38 @@ def _choose(split: PackSplit, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def _draw_tokens(
-    out: Path, config: Recipe, split: PackSplit, images: Tensor, labels: Tensor, classes: list[str], seed: int
+    out: Path, config: Recipe, data: Path, dataset: DatasetMetadata, images: Tensor, labels: Tensor, seed: int
 ) -> None:
     """Draw which patches are seen of the sketches in evaluation, and of augmented ones in training."""
     import torch
 
     from fastsketch.augment import SketchAugment
+    from fastsketch.figures.tokens import TokenRow, draw_tokens
     from fastsketch.models import create_model
     from fastsketch.models.ink_tokens import ink_patches, keep_inked
-    from fastsketch.models.token_preview import TokenRow, draw_tokens
+    from fastsketch.preprocess import Preprocess
     from fastsketch.training.tokens import resolve_tokens
 
-    size = images.shape[-1]
+    size, classes = images.shape[-1], dataset.classes
     wanted = config.model.model_copy(update={"weights": None, "pretrained": False})
     if wanted.tokens == "all":  # who asks for this picture wants to know what would be left out
         wanted = wanted.model_copy(update={"tokens": "auto"})
     with torch.device("meta"):  # only its patches are asked for
         model = create_model(wanted, num_classes=len(classes), size=size)
-    augment = SketchAugment(config.augment, size)
-    chosen = resolve_tokens(wanted, model, augment, split).tokens
-    patches = ink_patches(model)
+    preprocess = Preprocess(size)
+    augment = SketchAugment(config.augment, preprocess)
+    recipe = config.model_copy(update={"model": wanted, "data": config.data.model_copy(update={"path": data})})
+    chosen = resolve_tokens(recipe, model, augment, dataset).model.tokens
+    patches = ink_patches(model, preprocess)
     tokens = patches.num_patches if isinstance(chosen, str) else chosen
-    keep_inked(model, tokens)
+    keep_inked(model, tokens, preprocess)
 
     torch.manual_seed(seed)
-    augmented, _ = augment(images, labels, augment.draw(len(images), torch.Generator().manual_seed(seed)))
+    augmented, _ = augment(images, labels, augment.sample_params(len(images), torch.Generator().manual_seed(seed)))
     names = [classes[label] for label in labels.tolist()]
     rows = []
     for name, training, shown in (
-        ("evaluation", False, augment.eval()(images)),
+        ("evaluation", False, preprocess(images)),
         ("training,\naugmented", True, augmented),
     ):
         selection = patches.train(training).choose(patches.cut(shown), tokens)

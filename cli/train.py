@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from fastsketch.config import Recipe
-    from fastsketch.training.run import Run
-    from fastsketch.training.tracking import EpochRecord
+    from fastsketch.training.run.directory import Run
+    from fastsketch.training.run.metrics import EpochRecord
 
 
 def command(
@@ -55,7 +55,7 @@ def command(
     from fastsketch.errors import ConfigError
     from fastsketch.recipes import load_recipe
     from fastsketch.training.checks import check_data
-    from fastsketch.training.run import Run
+    from fastsketch.training.run.directory import Run
 
     if resume is not None and (recipe or out is not None):
         raise ConfigError(
@@ -94,8 +94,8 @@ def command(
 
 def train_and_report(recipe: Recipe, run: Run, *, resume: bool = False) -> list[EpochRecord]:
     """Train with a progress bar and a line an epoch, and plot the curves."""
-    from fastsketch.training.clock import Interrupted
-    from fastsketch.training.distributed import RefusedElsewhere
+    from fastsketch.training.execution.distributed import RefusedElsewhere
+    from fastsketch.training.run.stop import Interrupted
 
     if leads():
         console.print(f"[dim]run directory: {plain(run.root)}[/]", soft_wrap=True)
@@ -118,7 +118,7 @@ def train_and_report(recipe: Recipe, run: Run, *, resume: bool = False) -> list[
 
 
 def _train(recipe: Recipe, run: Run, resume: bool) -> list[EpochRecord]:
-    from fastsketch.training.engine import fit
+    from fastsketch.training.fit import fit
 
     with _shown(progress_bar()) as bar:
         task = bar.add_task("training", total=None, note="")
@@ -168,8 +168,8 @@ def _while_somebody_reads() -> Callable[..., None]:
 
 
 def _report(recipe: Recipe, run: Run, records: list[EpochRecord]) -> None:
-    from fastsketch.evaluation.plots import plot_curves
-    from fastsketch.training.saving import saving
+    from fastsketch.figures.curves import plot_curves
+    from fastsketch.training.run.saving import saving
 
     curves = run.plots / "curves.png"
     with saving(curves):
@@ -183,7 +183,7 @@ def _report(recipe: Recipe, run: Run, records: list[EpochRecord]) -> None:
 
 def _best(records: list[EpochRecord]) -> str:
     """What the run reached."""
-    from fastsketch.training.tracking import best_record
+    from fastsketch.training.run.metrics import best_record
 
     best = best_record(records)
     if best is None:

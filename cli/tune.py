@@ -28,7 +28,7 @@ def command(
 
 
 def tune_and_report(recipe: Recipe) -> None:
-    """Print a line a setting, and the winner."""
+    """Print a line a way to run, and the winner."""
     from fastsketch.errors import ConfigError
     from fastsketch.formats.metadata import DatasetMetadata
 
@@ -36,20 +36,18 @@ def tune_and_report(recipe: Recipe) -> None:
         raise ConfigError("no data set given", hint="fastsketch tune DATA, where DATA is a converted data set")
     dataset = DatasetMetadata.load(recipe.data.path)
 
-    from fastsketch.formats.pack import PackSplit  # torch comes with these, seconds later
-    from fastsketch.training.tuning import Trial, tune
+    from fastsketch.training.autotune import Trial, autotune  # here torch begins
 
-    console.print("ms a step  images/s  memory   setting", style="dim")
+    console.print("ms a step  images/s  memory   way to run", style="dim")
 
     def on_trial(trial: Trial) -> None:
         memory = "-" if trial.memory is None else f"{trial.memory / 2**30:.1f} G"
         if trial.seconds is None:
-            figures = f"{'-':>9}  {'-':>8}  {'-':>6}   {trial.setting}: {trial.problem}"
+            figures = f"{'-':>9}  {'-':>8}  {'-':>6}   {trial.execution}: {trial.problem}"
         else:
             speed = recipe.data.batch_size / trial.seconds
-            figures = f"{1e3 * trial.seconds:9.1f}  {speed:8,.0f}  {memory:>6}   {trial.setting}"
+            figures = f"{1e3 * trial.seconds:9.1f}  {speed:8,.0f}  {memory:>6}   {trial.execution}"
         console.print(figures, markup=False, soft_wrap=True)
 
-    split = PackSplit(recipe.data.path, dataset, "train")
-    best = tune(recipe, split, classes=len(dataset.classes), on_trial=on_trial)
-    console.print(f"[bold]best[/]: {best.setting}; `train` uses it where the recipe says auto", soft_wrap=True)
+    best = autotune(recipe, dataset, on_trial=on_trial)
+    console.print(f"[bold]best[/]: {best.execution}; `train` uses it where the recipe says auto", soft_wrap=True)

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from fastsketch.evaluation import evaluate_run as evaluate_run
     from fastsketch.recipes import load_recipe as load_recipe
     from fastsketch.sources import open_source as open_source
-    from fastsketch.training.engine import fit as fit
-    from fastsketch.training.run import Run as Run
+    from fastsketch.training.fit import fit as fit
+    from fastsketch.training.run.directory import Run as Run
 
 __version__ = "0.1.0"
 
@@ -34,11 +34,11 @@ _HOMES = {
     "ConvertConfig": "fastsketch.config",
     "FastSketchError": "fastsketch.errors",
     "Recipe": "fastsketch.config",
-    "Run": "fastsketch.training.run",
+    "Run": "fastsketch.training.run.directory",
     "SketchAugment": "fastsketch.augment",
     "convert_dataset": "fastsketch.convert",
     "evaluate_run": "fastsketch.evaluation",
-    "fit": "fastsketch.training.engine",
+    "fit": "fastsketch.training.fit",
     "load_recipe": "fastsketch.recipes",
     "open_source": "fastsketch.sources",
 }

@@ -23,8 +23,8 @@ from fastsketch.config import Recipe
 from fastsketch.errors import FastSketchError
 from fastsketch.recipes import load_recipe
 from fastsketch.training import engine, record
-from fastsketch.training.clock import Clock
-from fastsketch.training.run import Run
+from fastsketch.training.run.directory import Run
+from fastsketch.training.run.stop import StopController
 
 TIMINGS = ("seconds", "images_per_second")
 LIMIT = 60  # seconds until a process that hangs is ended
@@ -111,8 +111,8 @@ def saving_seldom(whether: bool = True) -> Iterator[None]:
     dues = iter(["save"])
     with pytest.MonkeyPatch.context() as patch:
         if whether:
-            patch.setattr(Clock, "due", lambda *_, **__: None)
-            patch.setattr(Clock, "due_after_epoch", lambda _: next(dues, None))
+            patch.setattr(StopController, "due", lambda *_, **__: None)
+            patch.setattr(StopController, "due_after_epoch", lambda _: next(dues, None))
         yield
 
 

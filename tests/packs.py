@@ -8,7 +8,8 @@ import numpy as np
 
 from fastsketch.formats.export import FORMATS, export
 from fastsketch.formats.metadata import DatasetMetadata, SourceRecord, SplitRecord
-from fastsketch.formats.pack import PackWriter, count_ink_patches
+from fastsketch.formats.pack import PackWriter
+from fastsketch.ink import count_ink_patches
 
 CLASSES = ["ant", "bee", "cat", "dog", "eel"]
 

@@ -7,7 +7,8 @@ from torch import nn
 
 from fastsketch.augment import SketchAugment
 from fastsketch.config import AugmentConfig, TrainingConfig
-from fastsketch.training.step import TrainStep
+from fastsketch.preprocess import Preprocess
+from fastsketch.training.execution.step import TrainStep
 
 SIZE, CLASSES, BATCH = 16, 5, 8
 
@@ -26,7 +27,7 @@ def make_step(
     device: str = "cpu",
     **config: object,
 ) -> tuple[TrainStep, SketchAugment]:
-    augment = SketchAugment(AugmentConfig(mixup=1, cutmix=1, thickness=0.5), SIZE).to(device)
+    augment = SketchAugment(AugmentConfig(mixup=1, cutmix=1, thickness=0.5), Preprocess(SIZE)).to(device)
     step = TrainStep(
         model.to(device),
         augment,

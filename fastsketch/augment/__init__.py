@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from fastsketch.augment.mix import Targets, mixed_cross_entropy
+from fastsketch.augment.mix import Targets
 from fastsketch.augment.pipeline import SketchAugment
 from fastsketch.config import AugmentConfig
+from fastsketch.preprocess import Preprocess
 
-__all__ = ["SketchAugment", "Targets", "create_augment", "mixed_cross_entropy"]
+__all__ = ["SketchAugment", "Targets", "create_augment"]
 
 
-def create_augment(config: AugmentConfig, size: int, mean: float = 0.0, std: float = 1.0) -> SketchAugment:
+def create_augment(config: AugmentConfig, preprocess: Preprocess) -> SketchAugment:
     """The augmentation of the engine that `config` names; arguments as `SketchAugment`'s."""
     if config.engine == "kornia":
-        from fastsketch.augment.stock import StockAugment  # kornia.augmentation takes a second to import
+        from fastsketch.augment.kornia_pipeline import KorniaAugment  # kornia.augmentation takes a second to import
 
-        return StockAugment(config, size, mean, std)
-    return SketchAugment(config, size, mean, std)
+        return KorniaAugment(config, preprocess)
+    return SketchAugment(config, preprocess)

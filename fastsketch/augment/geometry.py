@@ -116,7 +116,7 @@ def elastic_displacements(uniforms: Tensor, deviation: float) -> Tensor:
 
 
 def source_matrices(matrices: Tensor, size: int, *, projective: bool = False) -> Tensor:
-    """Pixel matrices, source → target, to what `sample` looks its sources up with: target → source, normalised.
+    """Pixel matrices, source → target, to what `warp` looks its sources up with: target → source, normalised.
 
     Inverted in closed form: a batched `torch.linalg.inv` waits for the host on a GPU.
 
@@ -141,12 +141,12 @@ def source_matrices(matrices: Tensor, size: int, *, projective: bool = False) ->
     return inverse if projective else inverse[:, :2]
 
 
-def warp(ink: Tensor, matrices: Tensor) -> Tensor:
+def warp_affine(ink: Tensor, matrices: Tensor) -> Tensor:
     """Warp ink [B, 1, S, S] by pixel matrices [B, 3, 3], affine, source → target: Kornia's `warp_affine`."""
-    return sample(ink, source_matrices(matrices, ink.shape[-1]))
+    return warp(ink, source_matrices(matrices, ink.shape[-1]))
 
 
-def sample(ink: Tensor, sources: Tensor, displacements: Tensor | None = None) -> Tensor:
+def warp(ink: Tensor, sources: Tensor, displacements: Tensor | None = None) -> Tensor:
     """Warp ink, bilinear; what comes in from outside is paper (0).
 
     Without displacements the same as Kornia's `warp_affine` or `warp_perspective` (zeros, align_corners).

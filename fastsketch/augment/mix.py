@@ -1,4 +1,4 @@
-"""MixUp and CutMix, each sample with a share and a box of its own, and the loss for two labels."""
+"""MixUp and CutMix, each sample with a share and a box of its own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from fastsketch.augment import boxes
@@ -88,7 +87,7 @@ def beta_shares(uniforms: Tensor, quantiles: Tensor, alpha: float) -> Tensor:
     return torch.where(uniforms < 0.5, lower, 1 - lower)
 
 
-def draw_mix(uniforms: Tensor, config: AugmentConfig, quantiles: tuple[Tensor, Tensor], size: int) -> Mix:
+def sample_mix(uniforms: Tensor, config: AugmentConfig, quantiles: tuple[Tensor, Tensor], size: int) -> Mix:
     """Random numbers → MixUp (Zhang et al., 2018), CutMix (Yun et al., 2019) or nothing, for each sample.
 
     Args:
@@ -153,22 +152,3 @@ def mix_in_place(ink: Tensor, before: Tensor, blend: Tensor, box: Tensor) -> Ten
 def mix_labels(labels: Tensor, mix: Mix) -> Targets:
     """The targets that go with `mix_images`; labels int64 [B]."""
     return Targets(labels, labels.roll(1, dims=0), mix.lam)
-
-
-def mixed_cross_entropy(logits: Tensor, targets: Targets, label_smoothing: float = 0.0) -> Tensor:
-    """Mean cross-entropy with two labels a sample: λ · CE(labels) + (1 - λ) · CE(partners), in float32.
-
-    The same as `torch.nn.functional.cross_entropy` with dense targets, which it does without.
-
-    Args:
-        logits: float [B, C].
-        targets: Labels in 0 … C - 1.
-        label_smoothing: Share of the target spread over all classes (Szegedy et al., 2016).
-    """
-    log_probabilities = F.log_softmax(logits.float(), dim=1)
-    own = log_probabilities.gather(1, targets.labels.unsqueeze(1)).squeeze(1)
-    partners = log_probabilities.gather(1, targets.partners.unsqueeze(1)).squeeze(1)
-    loss = -torch.lerp(partners, own, targets.lam)
-    if label_smoothing:
-        loss = torch.lerp(loss, -log_probabilities.mean(dim=1), label_smoothing)
-    return loss.mean()

@@ -28,7 +28,7 @@ import numpy.typing as npt
 
 from fastsketch import __version__, atomic
 from fastsketch.config import ConvertConfig
-from fastsketch.convert.decode import PAPER, DecodeError, decode
+from fastsketch.convert.decode import DecodeError, decode
 from fastsketch.convert.destination import Destination
 from fastsketch.convert.journal import Journal
 from fastsketch.convert.plan import DEFAULT_SPLIT, Item, chosen_classes, plan, split_spec
@@ -36,7 +36,8 @@ from fastsketch.errors import DataError, FastSketchError
 from fastsketch.formats.beton import require_ffcv
 from fastsketch.formats.export import FORMATS, export
 from fastsketch.formats.metadata import FILE_NAME, DatasetMetadata, Skipped, SourceRecord, SplitRecord
-from fastsketch.formats.pack import PackWriter, count_ink_patches
+from fastsketch.formats.pack import PackWriter
+from fastsketch.ink import PAPER, count_ink_patches
 from fastsketch.locks import exclusive
 from fastsketch.sources import Source
 from fastsketch.sources.sample import SPLITS, Sample

@@ -11,10 +11,10 @@ from PIL import UnidentifiedImageError
 
 from fastsketch.convert.gray import FORMATS, read_gray
 from fastsketch.convert.gray import DecodeError as DecodeError
-from fastsketch.convert.resample import PAPER as PAPER
 from fastsketch.convert.resample import RESAMPLING as RESAMPLING
 from fastsketch.convert.resample import resized
 from fastsketch.errors import one_line
+from fastsketch.ink import PAPER
 from fastsketch.sources.quickdraw import parse_drawing
 from fastsketch.sources.sample import Sample, StrokeSample
 from fastsketch.sources.strokes import fit_to_canvas, rasterise

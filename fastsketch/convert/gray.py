@@ -18,7 +18,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from fastsketch.convert.png import read_gray_png
-from fastsketch.convert.resample import PAPER
+from fastsketch.ink import PAPER
 from fastsketch.sources.files import open_regular
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")

@@ -20,6 +20,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from fastsketch.ink import PAPER
+
 RESAMPLING = {
     "bilinear": Image.Resampling.BILINEAR,
     "box": Image.Resampling.BOX,
@@ -28,9 +30,6 @@ RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
 }
 """Pillow's filters by name. When shrinking, all but `nearest` are anti-aliased: their support grows with the scale."""
-
-PAPER = 255
-"""The gray value of blank paper; ink is 0."""
 
 BANDS = 8
 """Parts into which the columns are divided."""

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from fastsketch import atomic
 from fastsketch.evaluation.metrics import ClassScores, class_scores
 from fastsketch.evaluation.subject import Subject
-from fastsketch.training.run import Run
+from fastsketch.training.run.directory import Run
 
 if TYPE_CHECKING:
     from fastsketch.training.validation import Scores
@@ -71,7 +71,7 @@ def evaluate_run(
     subject = Subject.of(run, split, checkpoint, data, flip, tokens)
 
     from fastsketch.evaluation.measure import measure  # here torch begins
-    from fastsketch.evaluation.plots import plot_confusion
+    from fastsketch.figures.curves import plot_confusion
 
     scores, confusion = measure(subject, device, subject.recipe.data.verify if verify is None else verify)
     classes = class_scores(confusion, subject.dataset.classes)

@@ -6,15 +6,14 @@ import numpy as np
 import numpy.typing as npt
 from torchmetrics.classification import MulticlassConfusionMatrix
 
-from fastsketch.augment import SketchAugment
 from fastsketch.device import resolve_device
 from fastsketch.evaluation.subject import Subject
 from fastsketch.formats.metadata import split_parts
 from fastsketch.formats.verification import Verifier
 from fastsketch.loaders import Sampling, open_loader
-from fastsketch.models.zoo import place
-from fastsketch.training.checkpoint import load_model
-from fastsketch.training.precision import resolve_precision
+from fastsketch.models.zoo import to_device
+from fastsketch.training.execution.precision import resolve_precision
+from fastsketch.training.run.checkpoint import load_model
 from fastsketch.training.tokens import apply_tokens
 from fastsketch.training.validation import Scores, accuracy_metrics, validate
 
@@ -30,8 +29,8 @@ def measure(subject: Subject, device: str, verify: bool) -> tuple[Scores, npt.ND
     """
     recipe, dataset = subject.recipe, subject.dataset
     target = resolve_device(device)
-    model, spec = load_model(subject.run.root / subject.checkpoint)
-    apply_tokens(recipe.model, model, spec)
+    model, preprocess = load_model(subject.run.root / subject.checkpoint)
+    apply_tokens(recipe.model, model, preprocess)
     sampling = Sampling(recipe.data.eval_batch_size)
     loader = open_loader(subject.folder, dataset, subject.split, sampling, target, verify=verify)
     metrics = accuracy_metrics(len(dataset.classes))
@@ -39,8 +38,8 @@ def measure(subject: Subject, device: str, verify: bool) -> tuple[Scores, npt.ND
     splits = [dataset.splits[part] for part in split_parts(subject.split) if verify]
     with Verifier(subject.folder, splits, loader.verified) as verifier:
         scores = validate(
-            place(model, target),
-            SketchAugment(recipe.augment, spec.size, spec.mean, spec.std),
+            to_device(model, target),
+            preprocess,
             loader,
             metrics.to(target),
             precision=resolve_precision(recipe.training.precision, target),

@@ -11,7 +11,7 @@ from pathlib import Path
 from fastsketch.config import Recipe
 from fastsketch.errors import ConfigError, DataError, one_line
 from fastsketch.formats.metadata import FILE_NAME, DatasetMetadata, split_parts
-from fastsketch.training.run import Run
+from fastsketch.training.run.directory import Run
 
 CHECKPOINTS = ("best", "last")
 

@@ -11,9 +11,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from fastsketch.errors import ConfigError
+from fastsketch.figures.picture import caption, check_picture, plain_letters, save_figure
 from fastsketch.formats.metadata import DatasetMetadata
-from fastsketch.formats.pack import PATCH, PackSplit
-from fastsketch.pictures import caption, check_picture, plain_letters, save_figure
+from fastsketch.formats.pack import PackSplit
+from fastsketch.ink import PATCH
 
 SHEET = (8, 6)
 """Columns and rows of a contact sheet."""

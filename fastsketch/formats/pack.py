@@ -31,26 +31,7 @@ from fastsketch.errors import DataError
 from fastsketch.formats.files import BLOCK, FileRecord, blocks
 from fastsketch.formats.metadata import DatasetMetadata, split_parts
 from fastsketch.formats.names import pack_names
-
-PATCH = 16
-"""Side in pixels of the patches whose ink is counted: that of ViT-S/16 and ViT-B/16."""
-
-INK_THRESHOLD = 248
-"""A pixel below this gray value is ink; above are the traces that sharp resampling filters leave on paper."""
-
-
-def count_ink_patches(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint16]:
-    """Count the patches with any ink of images uint8 [N, S, S] → uint16 [N]; patches at the edge may be partial."""
-    count, size, _ = images.shape
-    if pad := -size % PATCH:
-        images = np.pad(images, ((0, 0), (0, pad), (0, pad)), constant_values=255)
-    side = images.shape[1] // PATCH
-    # Rows first: that is the minimum of whole rows, and leaves a sixteenth for the slower one within rows.
-    darkest = images.reshape(count, side, PATCH, side * PATCH).min(axis=2).reshape(count, side, side, PATCH).min(axis=3)
-    patches = (darkest < INK_THRESHOLD).sum(axis=(1, 2))
-    # A full image of 4096 px has 65,536 patches with ink, one more than the type holds.
-    counts: npt.NDArray[np.uint16] = np.minimum(patches, np.iinfo(np.uint16).max).astype(np.uint16)
-    return counts
+from fastsketch.ink import PATCH
 
 
 class PackWriter:

@@ -32,10 +32,8 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from fastsketch.errors import ConfigError
-
-INK = 7.5 / 255
-"""A patch is inked if some pixel is darker than paper by more than this, of 1 for black: gray values up to 247, as the
-counts in a data set. What rounding, a faint MixUp partner or the tails of a bilinear warp leave is paper."""
+from fastsketch.ink import LEAST_INK
+from fastsketch.preprocess import Preprocess
 
 COVERED = 0.95
 """`auto` takes as many patches as this share of the augmented training sketches has at most with ink."""
@@ -79,7 +77,7 @@ class Embedded(NamedTuple):
 
 
 def keep_inked(
-    model: nn.Module, tokens: int | None, *, eval_tokens: int | None = None, mean: float = 0.0, std: float = 1.0
+    model: nn.Module, tokens: int | None, preprocess: Preprocess, *, eval_tokens: int | None = None
 ) -> nn.Module:
     """Let a timm vision transformer keep only so many patches of each sample, the inked ones first.
 
@@ -88,9 +86,8 @@ def keep_inked(
     Args:
         model: Changed in place.
         tokens: Patches kept in training, None for all. At an input size with fewer, all are kept.
+        preprocess: What made the model's input, which is looked through for ink.
         eval_tokens: The same for evaluation.
-        mean: Subtracted from the gray values in [0, 1] of the model's input, where paper is 1.
-        std: What they were divided by.
 
     Returns:
         The same model.
@@ -100,7 +97,7 @@ def keep_inked(
     """
     if tokens is None and eval_tokens is None and type(model) not in _CHOOSING.values():
         return model
-    patches = ink_patches(model, mean=mean, std=std)
+    patches = ink_patches(model, preprocess)
     for key, number in (("tokens", tokens), ("eval_tokens", eval_tokens)):
         if number is not None and not 1 <= number <= patches.num_patches:
             rows, columns = patches.grid_size
@@ -118,7 +115,7 @@ def kept_in_evaluation(model: nn.Module) -> int | None:
     return patches.eval_tokens if isinstance(patches, InkPatchEmbed) else None
 
 
-def ink_patches(model: nn.Module, *, mean: float = 0.0, std: float = 1.0) -> InkPatchEmbed:
+def ink_patches(model: nn.Module, preprocess: Preprocess) -> InkPatchEmbed:
     """Prepare a model for `keep_inked`, which so far keeps all patches; what it returns can be asked about images.
 
     Raises:
@@ -133,7 +130,7 @@ def ink_patches(model: nn.Module, *, mean: float = 0.0, std: float = 1.0) -> Ink
     patches: InkPatchEmbed = model.patch_embed  # type: ignore[assignment]
     patches.__class__ = InkPatchEmbed
     patches.tokens = patches.eval_tokens = None
-    patches.paper, patches.unit = (1 - mean) / std, 1 / std
+    patches.preprocess = preprocess
     return patches
 
 
@@ -190,14 +187,12 @@ class InkPatchEmbed(PatchEmbed):  # type: ignore[misc]
     Attributes:
         tokens: Patches kept in training, None for all.
         eval_tokens: The same for evaluation.
-        paper: Value of blank paper in the normalised input.
-        unit: How much less than that black is.
+        preprocess: What made the input.
     """
 
     tokens: int | None
     eval_tokens: int | None
-    paper: float
-    unit: float
+    preprocess: Preprocess
 
     def forward(self, images: Tensor) -> Tensor | Embedded:
         """Embed the chosen patches of float [B, C, H, W]; without a limit it is timm's result, of all patches."""
@@ -231,17 +226,14 @@ class InkPatchEmbed(PatchEmbed):  # type: ignore[misc]
             rank = (
                 torch.rand(inked.shape, device=inked.device)
                 if self.training
-                else self._ink(patches.mean(4).mean((3, 4)))
+                else self.preprocess.ink(patches.mean(4).mean((3, 4)))
             )
             return Selection(select(inked, rank, min(tokens, inked[0].numel())), inked.flatten(1))
 
     def inked(self, patches: Tensor) -> Tensor:
         """Which patches, of those that `cut` made, hold any ink: bool [B, rows, columns]."""
-        return self._ink(patches.amin(4).amin((3, 4))) > INK  # columns first: ten times as fast as all at once
-
-    def _ink(self, gray: Tensor) -> Tensor:
-        """Normalised gray values → float32, 0 for paper and 1 for black."""
-        return (self.paper - gray.float()) / self.unit
+        darkest = patches.amin(4).amin((3, 4))  # columns first: ten times as fast as all at once
+        return self.preprocess.ink(darkest) > LEAST_INK
 
 
 class _InkTokens:

@@ -115,7 +115,7 @@ def pretrained_normalization(model: nn.Module) -> tuple[float, float]:
     return sum(mean) / len(mean), sum(std) / len(std)
 
 
-def place(model: nn.Module, device: torch.device, channels_last: bool = True) -> nn.Module:
+def to_device(model: nn.Module, device: torch.device, channels_last: bool = True) -> nn.Module:
     """Move a model to `device`, convolutions' weights in channels-last order (1.3 × faster for EfficientNet)."""
     return model.to(device).to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
 

@@ -93,7 +93,7 @@ def _read(recipe: str) -> dict[str, Any]:
     if values is None:  # nothing but comments
         return {}
     if not isinstance(values, dict):
-        raise ConfigError(f"{recipe}: expected a mapping of stages at the top level")
+        raise ConfigError(f"{recipe}: expected a mapping of sections at the top level")
     return values
 
 

@@ -10,10 +10,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
+from fastsketch.ink import PAPER
+
 Stroke: TypeAlias = npt.NDArray[np.float32]
 """One movement of the pen: float32 [points, 2], (x right, y down) in canvas sides; the canvas is [0, 1]²."""
 
-_PAPER, _INK = 255, 0
+_INK = 0
 
 _MIN_WIDTH_PX = 1.0
 """Thinnest line in pixels of the result: a thinner one gets no finer, only paler, until it is gone."""
@@ -50,7 +52,7 @@ def rasterise(strokes: Sequence[Stroke], size: int, width: float) -> npt.NDArray
     # Pillow's pen moves from sample to sample. Only a pen that is an odd number of samples wide has a
     # sample in its middle; an even one would shift the whole drawing by half a sample.
     radius = round((max(width * size, _MIN_WIDTH_PX) * samples - 1) / 2)
-    canvas = Image.new("L", (side, side), _PAPER)
+    canvas = Image.new("L", (side, side), PAPER)
     pen = ImageDraw.Draw(canvas)
 
     inked = [stroke for stroke in strokes if len(stroke)]

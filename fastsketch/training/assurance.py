@@ -7,11 +7,13 @@ from collections.abc import Callable
 import torch
 
 from fastsketch.formats.verification import Verifier
-from fastsketch.training.clock import Clock
-from fastsketch.training.distributed import RefusedElsewhere, World
+from fastsketch.training.execution.distributed import RefusedElsewhere, World
+from fastsketch.training.run.stop import StopController
 
 
-def assured(verifier: Verifier, clock: Clock, save: Callable[[], None], world: World, device: torch.device) -> bool:
+def assured(
+    verifier: Verifier, stop: StopController, save: Callable[[], None], world: World, device: torch.device
+) -> bool:
     """Wait until the data set is verified, saving when that is due; what rank 0 finds ends all processes.
 
     Returns:
@@ -22,7 +24,7 @@ def assured(verifier: Verifier, clock: Clock, save: Callable[[], None], world: W
         RefusedElsewhere: In all processes but the first.
     """
     while not world.agreed(verifier.finished(1), device):  # no process waits for another longer than it may
-        if due := clock.due(0):  # all processes ask in the same round
+        if due := stop.due(0):  # all processes ask in the same round
             if due == "stop":
                 return False
             save()

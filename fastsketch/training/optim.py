@@ -84,6 +84,6 @@ def create_schedule(optimizer: Optimizer, config: ScheduleConfig, *, epochs: int
     return StepLRScheduler(optimizer, decay_t=1, decay_rate=rate, **shared)
 
 
-def highest_rate(optimizer: Optimizer) -> float:
+def highest_lr(optimizer: Optimizer) -> float:
     """That of its groups, of which `layer_decay` makes smaller ones for the backbone's layers."""
     return float(max(group["lr"] for group in optimizer.param_groups))

@@ -10,6 +10,7 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from fastsketch.config import TrainingConfig
 from fastsketch.training.optim import FUSED
 
 LARGEST = 1e30
@@ -24,7 +25,7 @@ class TrainState:
 
     Attributes:
         model: Being trained.
-        average: Exponential moving average of its weights, if asked for.
+        ema: Exponential moving average of its weights, if asked for.
         optimizer: Of its weights.
         scaler: Of a float16 loss.
         loss_sum: Sum of the losses of the epoch's steps on this process, float32 [], on the device.
@@ -36,7 +37,7 @@ class TrainState:
     """
 
     model: nn.Module
-    average: ModelEmaV3 | None
+    ema: ModelEmaV3 | None
     optimizer: Optimizer
     scaler: torch.amp.GradScaler
     loss_sum: Tensor
@@ -47,9 +48,9 @@ class TrainState:
     best_epoch: int = 0
 
     @property
-    def shown(self) -> nn.Module:
+    def eval_model(self) -> nn.Module:
         """The model that is validated and saved: the average, if there is one."""
-        return self.model if self.average is None else self.average.module
+        return self.model if self.ema is None else self.ema.module
 
     def state_dict(self, loss_sum: float) -> dict[str, Any]:
         """Tensors and plain values only.
@@ -59,7 +60,7 @@ class TrainState:
         """
         return {
             "model": self.model.state_dict(),
-            "average": None if self.average is None else self.average.module.state_dict(),
+            "ema": None if self.ema is None else self.ema.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "loss_sum": loss_sum,
@@ -74,8 +75,8 @@ class TrainState:
                 good for nothing then but to load another.
         """
         self.model.load_state_dict(state["model"])
-        if self.average is not None:
-            self.average.module.load_state_dict(state["average"])
+        if self.ema is not None:
+            self.ema.module.load_state_dict(state["ema"])
         _load_optimizer(self.optimizer, state["optimizer"])
         if state["scaler"]:  # empty where the loss needed no scale
             self.scaler.load_state_dict(state["scaler"])
@@ -83,10 +84,28 @@ class TrainState:
         for name in COUNTERS:
             setattr(self, name, state[name])
 
-    def next_epoch(self) -> None:
-        """The epoch's steps are done and validated."""
+    def is_over(self, config: TrainingConfig) -> bool:
+        """Whether there is no epoch to come."""
+        return is_over(self.epoch, self.best_epoch, config)
+
+    def next_epoch(self, top1: float | None) -> bool:
+        """The epoch's steps are done and validated, with this top-1 in [0, 1].
+
+        Returns:
+            Whether it is the best epoch so far, which without validation each one is.
+        """
         self.epoch, self.steps, self.seconds = self.epoch + 1, 0, 0.0
         self.loss_sum.zero_()
+        improved = top1 is None or top1 > self.best_top1
+        if top1 is not None and improved:
+            self.best_top1, self.best_epoch = top1, self.epoch
+        return improved
+
+
+def is_over(epoch: int, best_epoch: int, config: TrainingConfig) -> bool:
+    """Whether no epoch comes after so many: all are done, or the best one (0 for none) is too long ago."""
+    waited = epoch - best_epoch if best_epoch else 0
+    return epoch >= config.epochs or (config.patience is not None and waited >= config.patience)
 
 
 def _load_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:

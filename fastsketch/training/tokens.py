@@ -10,10 +10,11 @@ import torch
 from torch import nn
 
 from fastsketch.augment import SketchAugment
-from fastsketch.config import ModelConfig
+from fastsketch.config import ModelConfig, Recipe
+from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.formats.pack import PackSplit
 from fastsketch.models.ink_tokens import InkPatchEmbed, auto_tokens, ink_patches, keep_inked
-from fastsketch.training.checkpoint import InputSpec
+from fastsketch.preprocess import Preprocess
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ BATCH = 64
 """Of those at a time; MixUp and CutMix need partners."""
 
 
-def resolve_tokens(config: ModelConfig, model: nn.Module, augment: SketchAugment, split: PackSplit) -> ModelConfig:
+def resolve_tokens(recipe: Recipe, model: nn.Module, augment: SketchAugment, dataset: DatasetMetadata) -> Recipe:
     """Put a number, or `all`, in the place of `auto`, by what the recipe's augmentation makes of the training images.
 
     The counts that a data set records are of images as they are and of 16 × 16 patches. Augmentation moves them (lines
@@ -32,18 +33,20 @@ def resolve_tokens(config: ModelConfig, model: nn.Module, augment: SketchAugment
     The same recipe and data give the same number.
 
     Args:
-        config: Returned as it is unless `tokens` is `auto`.
+        recipe: Returned as it is unless `model.tokens` is `auto`.
         model: As `create_model` made it; on any device, the meta device included.
         augment: Of the training, on the device where to compute.
-        split: The training split.
+        dataset: The data set at `data.path`, whose `train` is looked at.
 
     Raises:
         ConfigError: The model has no patches to choose from.
     """
-    if config.tokens != "auto":
-        return config
-    patches = ink_patches(model, mean=augment.mean, std=augment.std)
-    inked = _inked(patches, augment, split)
+    folder = recipe.data.path
+    if recipe.model.tokens != "auto":
+        return recipe
+    assert folder is not None, "check_data has seen it"
+    patches = ink_patches(model, augment.preprocess)
+    inked = _inked(patches, augment, PackSplit(folder, dataset, "train"))
     tokens = auto_tokens(inked, patches.num_patches, getattr(model, "num_prefix_tokens", 0))
     if tokens is None:
         share = inked.mean() / patches.num_patches
@@ -53,10 +56,11 @@ def resolve_tokens(config: ModelConfig, model: nn.Module, augment: SketchAugment
     else:
         whole = (inked <= tokens).mean()
         log.info("ink tokens: %d of %d patches, all ink of %.0f %% of images", tokens, patches.num_patches, 100 * whole)
-    return config.model_copy(update={"tokens": tokens or "all"})
+    numbered = recipe.model.model_copy(update={"tokens": tokens or "all"})
+    return recipe.model_copy(update={"model": numbered})
 
 
-def apply_tokens(config: ModelConfig, model: nn.Module, spec: InputSpec) -> nn.Module:
+def apply_tokens(config: ModelConfig, model: nn.Module, preprocess: Preprocess) -> nn.Module:
     """Let the model keep as many patches as `config` says, in training and in evaluation; `auto` is resolved before.
 
     Raises:
@@ -72,7 +76,7 @@ def apply_tokens(config: ModelConfig, model: nn.Module, spec: InputSpec) -> nn.M
             eval_tokens = None
         case int(number):
             eval_tokens = number
-    return keep_inked(model, tokens, eval_tokens=eval_tokens, mean=spec.mean, std=spec.std)
+    return keep_inked(model, tokens, preprocess, eval_tokens=eval_tokens)
 
 
 @torch.no_grad()
@@ -81,14 +85,11 @@ def _inked(patches: InkPatchEmbed, augment: SketchAugment, split: PackSplit) -> 
     rows = np.random.default_rng(0).permutation(len(split))[:SKETCHES]
     device = augment.mixup_quantiles.device
     generator = torch.Generator(device).manual_seed(0)
-    was_training = augment.training
-    augment.train()
     counts = []
     for chosen in np.array_split(rows, -(-len(rows) // BATCH)):
         images = torch.from_numpy(split.images[chosen]).to(device)
         labels = torch.zeros(len(images), dtype=torch.int64, device=device)
-        augmented, _ = augment(images, labels, augment.draw(len(images), generator))
+        augmented, _ = augment(images, labels, augment.sample_params(len(images), generator))
         counts.append(patches.inked(patches.cut(augmented)).sum(dim=(1, 2)))
-    augment.train(was_training)
     found: npt.NDArray[np.int64] = torch.cat(counts).cpu().numpy()
     return found

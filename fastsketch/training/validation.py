@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
-from fastsketch.augment import SketchAugment
 from fastsketch.loaders import Loader
-from fastsketch.training.distributed import World
-from fastsketch.training.precision import autocast
+from fastsketch.preprocess import Preprocess
+from fastsketch.training.execution.distributed import World
+from fastsketch.training.execution.precision import autocast
 
 
 class Scores(NamedTuple):
@@ -38,7 +38,7 @@ def accuracy_metrics(num_classes: int) -> MetricCollection:
 @torch.inference_mode()
 def validate(
     model: nn.Module,
-    prepare: SketchAugment,
+    preprocess: Preprocess,
     loader: Loader,
     metrics: MetricCollection,
     *,
@@ -50,7 +50,7 @@ def validate(
 
     Args:
         model: Left in evaluation mode.
-        prepare: Left in evaluation mode, where it only shrinks to its size and normalises.
+        preprocess: What the model is shown.
         loader: The split.
         metrics: Reset and updated with logits and labels; must contain `accuracy_metrics`, on the loader's device.
         flip: Score the mean of the class probabilities of each image and its mirror image.
@@ -58,11 +58,10 @@ def validate(
         world: The processes among which the split is shared out; each gets the scores of the whole.
     """
     model.eval()
-    prepare.eval()
     metrics.reset()
     totals = None  # the sum of the losses, and the number of images
     for batch in loader.epoch():
-        images = prepare(batch.images)
+        images = preprocess(batch.images)
         with autocast(images.device, precision):
             logits = model(images).float()
             if flip:

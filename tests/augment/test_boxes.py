@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from figures import ink_of, sketches
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kornia.augmentation import RandomErasing
+from sketches import ink_of, sketches
 
 from fastsketch.augment import boxes
-from fastsketch.augment.draws import Draws
-from fastsketch.augment.redraw import redraw
+from fastsketch.augment.apply import apply_params
+from fastsketch.augment.params import AugmentParams
 
 
 def drawn(count: int, seed: int = 0) -> torch.Tensor:
@@ -23,7 +23,7 @@ def test_erasing_is_kornias_given_the_same_boxes() -> None:
     kornias = RandomErasing(p=1.0)
     parameters = {"widths": right - left, "heights": bottom - top, "xs": left, "ys": top, "values": torch.zeros(16)}
     sources = torch.eye(2, 3).expand(16, 2, 3)
-    ours = 1 - redraw(images, Draws(sources, erased=erased), largest=1)
+    ours = 1 - apply_params(images, AugmentParams(sources, erased=erased), largest=1)
     chosen = boxes.area(erased) > 0
     expected = kornias.apply_transform(ink_of(images), parameters, {})
     torch.testing.assert_close(ours[chosen], expected[chosen], rtol=0, atol=1e-5)

@@ -6,6 +6,7 @@ import pytest
 
 from fastsketch.config import AugmentConfig
 from fastsketch.errors import ConfigError
+from fastsketch.preprocess import Preprocess
 from fastsketch.recipes import load_recipe, recipe_names
 
 
@@ -69,7 +70,7 @@ def test_every_recipe_augments_without_nan() -> None:
     from fastsketch.augment import SketchAugment
 
     for name in recipe_names():
-        augment = SketchAugment(load_recipe(name).augment, 32)
+        augment = SketchAugment(load_recipe(name).augment, Preprocess(32))
         blank = torch.full((4, 1, 32, 32), 255, dtype=torch.uint8)
-        images, _ = augment(blank, torch.zeros(4, dtype=torch.int64), augment.draw(4, torch.Generator()))
+        images, _ = augment(blank, torch.zeros(4, dtype=torch.int64), augment.sample_params(4, torch.Generator()))
         assert math.isclose(images.mean().item(), 1)

@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
-from kornia.geometry.transform import get_affine_matrix2d, hflip, warp_affine
+from kornia.geometry.transform import get_affine_matrix2d, hflip
 from torch import Tensor
 
-from fastsketch.augment.geometry import UNIFORMS, affine_matrices, warp
+from fastsketch.augment.geometry import UNIFORMS, affine_matrices, warp_affine
 from fastsketch.config import AugmentConfig
 
 ANGLE, SHIFT_X, SHIFT_Y, SCALE, SHEAR_X, SHEAR_Y, FLIP = range(UNIFORMS)
@@ -36,7 +36,7 @@ def moved(dot: tuple[int, int], config: AugmentConfig, numbers: Tensor, size: in
     """Where the one dark pixel (x, y) of an image goes; the centre is (size - 1) / 2."""
     ink = torch.zeros(1, 1, size, size, device=numbers.device)
     ink[0, 0, dot[1], dot[0]] = 1
-    warped = warp(ink, affine_matrices(numbers, config, size))
+    warped = warp_affine(ink, affine_matrices(numbers, config, size))
     y, x = divmod(int(warped.argmax()), size)
     assert warped.max() > 0.9
     return x, y
@@ -70,7 +70,7 @@ def test_the_warp_is_kornias_with_the_same_parameters(
     source = torch.where(mirrored, hflip(ink), ink)
     expected = warp_affine(source, matrices[:, :2], (size, size), align_corners=True)
 
-    found = warp(ink, affine_matrices(numbers, config, size))
+    found = warp_affine(ink, affine_matrices(numbers, config, size))
     assert found.shape == ink.shape
     # In float32 a point is known to some 4e-7 of the side, Kornia's as well as ours, and this image is all contrast.
     torch.testing.assert_close(found, expected, atol=1e-10 if dtype == torch.float64 else 4e-7 * size, rtol=0)
@@ -82,7 +82,7 @@ def test_the_same_matrices_warp_the_same(device: torch.device) -> None:
     matrices = affine_matrices(numbers, config, 48).double()
     ink = strokes(device, 32, 48).double()
     expected = warp_affine(ink, matrices[:, :2], (48, 48), align_corners=True)
-    torch.testing.assert_close(warp(ink, matrices), expected, atol=1e-10, rtol=0)
+    torch.testing.assert_close(warp_affine(ink, matrices), expected, atol=1e-10, rtol=0)
 
 
 # ------------------------------------------------------------------------------------------------------ identity
@@ -95,19 +95,21 @@ def test_identity_parameters_leave_the_image_as_it_is(device: torch.device, size
     for config in (STILL, AugmentConfig()):  # nothing to draw, and the middle of every range
         matrices = affine_matrices(uniforms(device, 4), config, size)
         torch.testing.assert_close(matrices, torch.eye(3, device=device).expand(4, 3, 3), atol=1e-4, rtol=0)
-        found = warp(images.float() / 255, matrices)
+        found = warp_affine(images.float() / 255, matrices)
         torch.testing.assert_close((found * 255).round().to(torch.uint8), images, atol=0, rtol=0)
 
 
 def test_paper_stays_paper_wherever_it_goes(device: torch.device) -> None:
     config = AugmentConfig(rotation=180, translation=1, scale=(0.1, 3), shear=60)
     numbers = torch.rand(64, UNIFORMS, generator=torch.Generator().manual_seed(3)).to(device)
-    assert (warp(torch.zeros(64, 1, 32, 32, device=device), affine_matrices(numbers, config, 32)) == 0).all()
+    assert (warp_affine(torch.zeros(64, 1, 32, 32, device=device), affine_matrices(numbers, config, 32)) == 0).all()
 
 
 def test_what_comes_in_from_outside_is_paper(device: torch.device) -> None:
     config = STILL.model_copy(update={"translation": 0.5})
-    found = warp(torch.ones(1, 1, 32, 32, device=device), affine_matrices(uniforms(device, SHIFT_X=1.0), config, 32))
+    found = warp_affine(
+        torch.ones(1, 1, 32, 32, device=device), affine_matrices(uniforms(device, SHIFT_X=1.0), config, 32)
+    )
     torch.testing.assert_close(found[..., :15], torch.zeros_like(found[..., :15]))
     torch.testing.assert_close(found[..., 17:], torch.ones_like(found[..., 17:]))
 
@@ -139,7 +141,7 @@ def test_scale_is_about_the_centre(device: torch.device, number: float, to: tupl
     ink = torch.zeros(1, 1, 65, 65, device=device)
     ink[0, 0, 20:25, 40:45] = 1  # around (42, 22), which is (10, -10) from the centre
     config = STILL.model_copy(update={"scale": (0.5, 2.0)})
-    warped = warp(ink, affine_matrices(uniforms(device, SCALE=number), config, 65))[0, 0]
+    warped = warp_affine(ink, affine_matrices(uniforms(device, SCALE=number), config, 65))[0, 0]
     rows, columns = torch.nonzero(warped > 0.5, as_tuple=True)
     assert (round(columns.float().mean().item()), round(rows.float().mean().item())) == to
 
@@ -149,7 +151,7 @@ def test_a_flip_mirrors_left_and_right_exactly(device: torch.device) -> None:
     config = STILL.model_copy(update={"flip": 0.5})
     numbers = uniforms(device, 3)
     numbers[1, FLIP] = 0.4  # the second alone
-    found = warp(ink, affine_matrices(numbers, config, 32))
+    found = warp_affine(ink, affine_matrices(numbers, config, 32))
     expected = torch.stack([ink[0], ink[1].flip(-1), ink[2]])
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from figures import ink_of, sketches
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sketches import ink_of, sketches
 from torch import Tensor
 
 from fastsketch.augment import boxes
@@ -18,20 +18,20 @@ from fastsketch.augment.mix import (
     Targets,
     beta_quantiles,
     beta_shares,
-    draw_mix,
     mix_images,
     mix_labels,
     mixed_cross_entropy,
+    sample_mix,
 )
 from fastsketch.config import AugmentConfig
 
 SIZE = 48
 
 
-def draws(count: int, config: AugmentConfig, seed: int = 0) -> tuple[Tensor, Mix]:
+def params(count: int, config: AugmentConfig, seed: int = 0) -> tuple[Tensor, Mix]:
     uniforms = torch.rand(count, MIX_UNIFORMS, generator=torch.Generator().manual_seed(seed))
     tables = beta_quantiles(config.mixup or 1), beta_quantiles(config.cutmix or 1)
-    return uniforms, draw_mix(uniforms, config, tables, SIZE)
+    return uniforms, sample_mix(uniforms, config, tables, SIZE)
 
 
 # ------------------------------------------------------------------------------------------------ Beta(α, α)
@@ -93,7 +93,7 @@ def numpy_cutmix(images: np.ndarray, lam: np.ndarray, cx: np.ndarray, cy: np.nda
 
 def test_mixup_is_the_papers() -> None:
     ink = ink_of(sketches(32, SIZE))
-    uniforms, mix = draws(32, AugmentConfig(mixup=0.4))
+    uniforms, mix = params(32, AugmentConfig(mixup=0.4))
     lam = beta_shares(uniforms[:, 2], beta_quantiles(0.4), 0.4)
     assert torch.equal(mix.lam, lam)
     np.testing.assert_allclose(mix_images(ink, mix).numpy(), numpy_mixup(ink.numpy(), lam.numpy()), atol=1e-6)
@@ -101,7 +101,7 @@ def test_mixup_is_the_papers() -> None:
 
 def test_cutmix_is_the_papers() -> None:
     ink = ink_of(sketches(32, SIZE))
-    uniforms, mix = draws(32, AugmentConfig(cutmix=1))
+    uniforms, mix = params(32, AugmentConfig(cutmix=1))
     centres = (uniforms[:, 3:] * SIZE).int().numpy()
     expected, lam = numpy_cutmix(ink.numpy(), uniforms[:, 2].numpy(), centres[:, 0], centres[:, 1])
     np.testing.assert_array_equal(mix_images(ink, mix).numpy(), expected)
@@ -114,7 +114,7 @@ def test_lambda_is_what_the_pixels_say(seed: int, alpha: float, share: float, pr
     # Every image is full of ink and its partner blank, in turns: the mean ink is the share of the one with ink.
     ink = torch.tensor([1.0, 0.0]).repeat(8).view(16, 1, 1, 1).expand(16, 1, SIZE, SIZE)
     config = AugmentConfig(mixup=alpha, cutmix=alpha, cutmix_share=share, mix_probability=max(probability, 1e-3))
-    _, mix = draws(16, config, seed)
+    _, mix = params(16, config, seed)
     mixed = mix_images(ink, mix)
     assert 0 <= mixed.min() <= mixed.max() <= 1
     own = mixed.mean(dim=(1, 2, 3))
@@ -123,7 +123,7 @@ def test_lambda_is_what_the_pixels_say(seed: int, alpha: float, share: float, pr
 
 
 def test_both_are_chosen_sample_by_sample() -> None:
-    _, mix = draws(4000, AugmentConfig(mixup=1, cutmix=1, cutmix_share=0.3, mix_probability=0.5))
+    _, mix = params(4000, AugmentConfig(mixup=1, cutmix=1, cutmix_share=0.3, mix_probability=0.5))
     cut = boxes.area(mix.box) > 0
     blended = mix.blend < 1
     assert not (cut & blended).any()

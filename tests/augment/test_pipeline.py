@@ -2,15 +2,17 @@ from __future__ import annotations
 
 import pytest
 import torch
-from figures import ink_of, sketches
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sketches import ink_of, sketches
 from torch import Tensor
 
-from fastsketch.augment import SketchAugment, create_augment, mixed_cross_entropy
-from fastsketch.augment.draws import Draws
-from fastsketch.augment.redraw import redraw, redraw_whole
+from fastsketch.augment import SketchAugment, create_augment
+from fastsketch.augment.apply import apply_params, apply_whole
+from fastsketch.augment.params import AugmentParams
 from fastsketch.config import AugmentConfig
+from fastsketch.preprocess import Preprocess
+from fastsketch.training.loss import mixed_cross_entropy
 
 SIZE = 48
 
@@ -27,8 +29,8 @@ def labels(count: int) -> Tensor:
     return torch.arange(count) % 10
 
 
-def flat(draws: Draws) -> list[Tensor]:
-    return [part for part in (*draws[:-1], *(draws.mix or ())) if part is not None]
+def flat(params: AugmentParams) -> list[Tensor]:
+    return [part for part in (*params[:-1], *(params.mix or ())) if part is not None]
 
 
 # -------------------------------------------------------------------------------------------------- properties
@@ -67,56 +69,58 @@ def test_ink_stays_in_range_and_blank_paper_blank(
         mixup=alpha,
         cutmix=1,
     )
-    augment = SketchAugment(config, SIZE)
-    draws = augment.draw(8, generator(seed))
-    images, targets = augment(sketches(8, SIZE), labels(8), draws)
+    augment = SketchAugment(config, Preprocess(SIZE))
+    params = augment.sample_params(8, generator(seed))
+    images, targets = augment(sketches(8, SIZE), labels(8), params)
     assert 0 <= images.min() <= images.max() <= 1
     assert ((targets.lam >= 0) & (targets.lam <= 1)).all()
-    blank, _ = augment(torch.full((8, 1, SIZE, SIZE), 255, dtype=torch.uint8), labels(8), draws)
+    blank, _ = augment(torch.full((8, 1, SIZE, SIZE), 255, dtype=torch.uint8), labels(8), params)
     assert (blank == 1).all()
 
 
 @CONFIGS
 def test_same_seed_same_batch(config: AugmentConfig) -> None:
-    augment = SketchAugment(config, SIZE)
-    first, second, third = (augment.draw(8, generator(seed)) for seed in (5, 5, 6))
+    augment = SketchAugment(config, Preprocess(SIZE))
+    first, second, third = (augment.sample_params(8, generator(seed)) for seed in (5, 5, 6))
     for same, other, different in zip(flat(first), flat(second), flat(third), strict=True):
         assert torch.equal(same, other)
         assert same.is_floating_point() <= (not torch.equal(same, different))
-    batches = [augment(sketches(8, SIZE), labels(8), draws)[0] for draws in (first, second, third)]
+    batches = [augment(sketches(8, SIZE), labels(8), params)[0] for params in (first, second, third)]
     assert torch.equal(batches[0], batches[1])
     assert not torch.equal(batches[0], batches[2])
 
 
 def test_the_global_generator_is_left_alone() -> None:
-    augment = SketchAugment(EVERYTHING, SIZE)
+    augment = SketchAugment(EVERYTHING, Preprocess(SIZE))
     before = torch.get_rng_state()
-    augment(sketches(8, SIZE), labels(8), augment.draw(8, generator()))
+    augment(sketches(8, SIZE), labels(8), augment.sample_params(8, generator()))
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_each_sample_gets_its_own_parameters() -> None:
     config = EVERYTHING.model_copy(update={"thickness": 1.0, "thickness_range": (1, 4), "mix_probability": 1.0})
-    draws = SketchAugment(config, SIZE).draw(256, generator())
-    assert draws.mix is not None
-    assert len(draws.sources.unique(dim=0)) == 256
-    assert draws.displacements is not None
-    assert len(draws.displacements.unique(dim=0)) == 256
-    assert len(draws.mix.lam.unique()) > 200
-    assert draws.thicker is not None
-    assert draws.thinner is not None
-    assert draws.thicker.unique().tolist() == [1, 2, 3, 4]
-    assert draws.thinner.unique().tolist() == [1, 2, 3, 4]
-    assert ((draws.thicker > 1) & (draws.thinner > 1)).sum() == 0
+    params = SketchAugment(config, Preprocess(SIZE)).sample_params(256, generator())
+    assert params.mix is not None
+    assert len(params.sources.unique(dim=0)) == 256
+    assert params.displacements is not None
+    assert len(params.displacements.unique(dim=0)) == 256
+    assert len(params.mix.lam.unique()) > 200
+    assert params.thicker is not None
+    assert params.thinner is not None
+    assert params.thicker.unique().tolist() == [1, 2, 3, 4]
+    assert params.thinner.unique().tolist() == [1, 2, 3, 4]
+    assert ((params.thicker > 1) & (params.thinner > 1)).sum() == 0
 
 
 def test_thickness_probability_and_range() -> None:
-    draws = SketchAugment(AugmentConfig(thickness=0.25, thickness_range=(2, 5)), SIZE).draw(8000, generator())
-    assert draws.thicker is not None
-    counts = draws.thicker.bincount(minlength=6) / 8000
+    params = SketchAugment(AugmentConfig(thickness=0.25, thickness_range=(2, 5)), Preprocess(SIZE)).sample_params(
+        8000, generator()
+    )
+    assert params.thicker is not None
+    counts = params.thicker.bincount(minlength=6) / 8000
     assert counts[1].item() == pytest.approx(0.75, abs=0.02)
     torch.testing.assert_close(counts[2:], torch.full((4,), 0.25 / 4), rtol=0, atol=0.01)
-    assert draws.thinner is None
+    assert params.thinner is None
 
 
 def test_order_is_geometry_thickness_mix() -> None:
@@ -125,10 +129,10 @@ def test_order_is_geometry_thickness_mix() -> None:
     images[0, :, :, 20] = 0
     still = {"rotation": 0, "translation": 0, "shear": 0, "flip": 0}
     config = AugmentConfig(scale=(2, 2), thickness=1, thickness_range=(3, 3), mixup=1, **still)  # type: ignore[arg-type]
-    augment = SketchAugment(config, SIZE)
-    draws = augment.draw(2, generator())
-    assert draws.mix is not None
-    mixed, targets = augment(images, labels(2), draws)
+    augment = SketchAugment(config, Preprocess(SIZE))
+    params = augment.sample_params(2, generator())
+    assert params.mix is not None
+    mixed, targets = augment(images, labels(2), params)
     ink = 1 - mixed
     # Enlarged, the line spreads over 3 or 4 pixels; the element adds 2 whole ones.
     row = ink[0, 0, SIZE // 2]
@@ -141,7 +145,7 @@ def test_order_is_geometry_thickness_mix() -> None:
 
 def test_evaluation_only_normalises() -> None:
     images = sketches(4, SIZE)
-    augment = SketchAugment(EVERYTHING, SIZE, mean=0.9, std=0.2).eval()
+    augment = SketchAugment(EVERYTHING, Preprocess(SIZE, mean=0.9, std=0.2)).eval()
     expected = (images / 255 - 0.9) / 0.2
     torch.testing.assert_close(augment(images), expected, rtol=0, atol=1e-5)
     normalised, targets = augment(images, labels(4))
@@ -152,22 +156,22 @@ def test_evaluation_only_normalises() -> None:
 
 def test_unit_normalisation_keeps_every_gray_value_apart() -> None:
     grays = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
-    unit = SketchAugment(AugmentConfig(), 16).eval()(grays)
+    unit = SketchAugment(AugmentConfig(), Preprocess(16)).eval()(grays)
     assert torch.equal((unit * 255).round().to(torch.uint8), grays)
     assert unit.min() == 0
     assert unit.max() == 1
 
 
 def test_training_mode_insists_on_labels_and_draws() -> None:
-    augment = SketchAugment(AugmentConfig(), SIZE)
+    augment = SketchAugment(AugmentConfig(), Preprocess(SIZE))
     with pytest.raises(TypeError, match="labels"):
         augment(sketches(2, SIZE))
 
 
 def test_normalisation_comes_last() -> None:
-    images, draws = sketches(8, SIZE), SketchAugment(REPORT, SIZE).draw(8, generator())
-    plain, _ = SketchAugment(REPORT, SIZE)(images, labels(8), draws)
-    normalised, _ = SketchAugment(REPORT, SIZE, mean=0.9, std=0.2)(images, labels(8), draws)
+    images, params = sketches(8, SIZE), SketchAugment(REPORT, Preprocess(SIZE)).sample_params(8, generator())
+    plain, _ = SketchAugment(REPORT, Preprocess(SIZE))(images, labels(8), params)
+    normalised, _ = SketchAugment(REPORT, Preprocess(SIZE, mean=0.9, std=0.2))(images, labels(8), params)
     torch.testing.assert_close(normalised, (plain - 0.9) / 0.2)
 
 
@@ -177,8 +181,8 @@ def test_normalisation_comes_last() -> None:
 @CONFIGS
 def test_one_graph_without_a_break(config: AugmentConfig) -> None:
     torch._dynamo.reset()
-    augment = SketchAugment(config, SIZE)
-    found = torch._dynamo.explain(augment)(sketches(8, SIZE), labels(8), augment.draw(8, generator()))
+    augment = SketchAugment(config, Preprocess(SIZE))
+    found = torch._dynamo.explain(augment)(sketches(8, SIZE), labels(8), augment.sample_params(8, generator()))
     assert (found.graph_count, found.graph_break_count) == (1, 0)
 
 
@@ -186,12 +190,12 @@ def test_one_graph_without_a_break(config: AugmentConfig) -> None:
 @CONFIGS
 def test_compiled_gives_the_same_batch(config: AugmentConfig) -> None:
     torch._dynamo.reset()
-    augment = SketchAugment(config, SIZE)
+    augment = SketchAugment(config, Preprocess(SIZE))
     compiled = torch.compile(augment, fullgraph=True)
     for seed in range(3):
-        draws = augment.draw(16, generator(seed))
-        expected, targets = augment(sketches(16, SIZE), labels(16), draws)
-        images, compiled_targets = compiled(sketches(16, SIZE), labels(16), draws)
+        params = augment.sample_params(16, generator(seed))
+        expected, targets = augment(sketches(16, SIZE), labels(16), params)
+        images, compiled_targets = compiled(sketches(16, SIZE), labels(16), params)
         torch.testing.assert_close(images, expected, rtol=0, atol=1e-6)
         for one, other in zip(compiled_targets, targets, strict=True):
             torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
@@ -199,34 +203,34 @@ def test_compiled_gives_the_same_batch(config: AugmentConfig) -> None:
 
 @CONFIGS
 def test_what_a_gpu_runs_gives_the_same_ink_as_the_cpu_operator(config: AugmentConfig) -> None:
-    draws = SketchAugment(config, SIZE).draw(16, generator())
+    params = SketchAugment(config, Preprocess(SIZE)).sample_params(16, generator())
     images = sketches(16, SIZE)
-    expected = redraw(images, draws, largest=3)
-    torch.testing.assert_close(redraw_whole(images, draws, largest=3), expected, rtol=0, atol=1e-6)
+    expected = apply_params(images, params, largest=3)
+    torch.testing.assert_close(apply_whole(images, params, largest=3), expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.slow
 @CONFIGS
 def test_what_a_gpu_runs_compiles_into_one_graph(config: AugmentConfig) -> None:
     torch._dynamo.reset()
-    draws = SketchAugment(config, SIZE).draw(16, generator())
+    params = SketchAugment(config, Preprocess(SIZE)).sample_params(16, generator())
     images = sketches(16, SIZE)
-    compiled = torch.compile(redraw_whole, fullgraph=True)
-    expected = redraw_whole(images, draws, largest=3)
-    torch.testing.assert_close(compiled(images, draws, largest=3), expected, rtol=0, atol=1e-4)
+    compiled = torch.compile(apply_whole, fullgraph=True)
+    expected = apply_whole(images, params, largest=3)
+    torch.testing.assert_close(compiled(images, params, largest=3), expected, rtol=0, atol=1e-4)
 
 
 @CONFIGS
 def test_autocast_changes_nothing(config: AugmentConfig) -> None:
-    augment = SketchAugment(config, SIZE)
-    draws = augment.draw(8, generator())
-    expected, _ = augment(sketches(8, SIZE), labels(8), draws)
+    augment = SketchAugment(config, Preprocess(SIZE))
+    params = augment.sample_params(8, generator())
+    expected, _ = augment(sketches(8, SIZE), labels(8), params)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        images, _ = augment(sketches(8, SIZE), labels(8), draws)
-        drawn = augment.draw(8, generator())
+        images, _ = augment(sketches(8, SIZE), labels(8), params)
+        drawn = augment.sample_params(8, generator())
     assert images.dtype == torch.float32
     assert torch.equal(images, expected)
-    for one, other in zip(flat(drawn), flat(draws), strict=True):
+    for one, other in zip(flat(drawn), flat(params), strict=True):
         assert torch.equal(one, other)
 
 
@@ -242,14 +246,14 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CU
 @CONFIGS
 def test_a_training_step_never_waits_for_the_host(config: AugmentConfig, compiled: bool) -> None:
     torch._dynamo.reset()
-    augment = SketchAugment(config, SIZE).cuda()
+    augment = SketchAugment(config, Preprocess(SIZE)).cuda()
     run = torch.compile(augment, fullgraph=True) if compiled else augment
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(SIZE**2, 10)).cuda()
     images, truth, rng = sketches(16, SIZE).cuda(), labels(16).cuda(), generator(device="cuda")
 
     def step() -> Tensor:
         with torch.autocast("cuda", dtype=torch.float16):
-            inputs, targets = run(images, truth, augment.draw(16, rng))
+            inputs, targets = run(images, truth, augment.sample_params(16, rng))
             loss = mixed_cross_entropy(model(inputs), targets, 0.1)
         loss.backward()
         return loss
@@ -268,11 +272,11 @@ def test_a_training_step_never_waits_for_the_host(config: AugmentConfig, compile
 @CONFIGS
 def test_gpu_and_cpu_give_the_same_batch(config: AugmentConfig) -> None:
     torch._dynamo.reset()
-    augment = SketchAugment(config, SIZE)
-    draws = augment.draw(16, generator())
-    expected, _ = augment(sketches(16, SIZE), labels(16), draws)
-    moved = draws._replace(mix=draws.mix and type(draws.mix)(*(part.cuda() for part in draws.mix)))
-    moved = moved._replace(**{name: part.cuda() for name, part in draws._asdict().items() if isinstance(part, Tensor)})
+    augment = SketchAugment(config, Preprocess(SIZE))
+    params = augment.sample_params(16, generator())
+    expected, _ = augment(sketches(16, SIZE), labels(16), params)
+    moved = params._replace(mix=params.mix and type(params.mix)(*(part.cuda() for part in params.mix)))
+    moved = moved._replace(**{name: part.cuda() for name, part in params._asdict().items() if isinstance(part, Tensor)})
     for run in (augment.cuda(), torch.compile(augment.cuda(), fullgraph=True)):
         images, _ = run(sketches(16, SIZE).cuda(), labels(16).cuda(), moved)
         torch.testing.assert_close(images.cpu(), expected, rtol=0, atol=1e-4)
@@ -282,9 +286,9 @@ def test_gpu_and_cpu_give_the_same_batch(config: AugmentConfig) -> None:
 
 
 def test_the_engine_is_a_matter_of_configuration() -> None:
-    assert type(create_augment(AugmentConfig(), SIZE)) is SketchAugment
-    stock = create_augment(AugmentConfig(engine="kornia"), SIZE)
-    assert type(stock).__name__ == "StockAugment"
+    assert type(create_augment(AugmentConfig(), Preprocess(SIZE))) is SketchAugment
+    stock = create_augment(AugmentConfig(engine="kornia"), Preprocess(SIZE))
+    assert type(stock).__name__ == "KorniaAugment"
     torch.testing.assert_close(stock.eval()(sketches(2, SIZE)), 1 - ink_of(sketches(2, SIZE)))
 
 
@@ -293,7 +297,7 @@ def test_a_model_learns_from_mixed_and_thickened_sketches() -> None:
     """Every part of the augmentation together still tells an L with a dot from its mirror image."""
     torch.manual_seed(0)
     config = REPORT.model_copy(update={"flip": 0.0})
-    augment, rng = SketchAugment(config, SIZE), generator()
+    augment, rng = SketchAugment(config, Preprocess(SIZE)), generator()
     originals = sketches(16, SIZE)
     images = torch.cat([originals, originals.flip(3)])
     truth = torch.arange(2).repeat_interleave(16)
@@ -301,7 +305,7 @@ def test_a_model_learns_from_mixed_and_thickened_sketches() -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     for _ in range(150):
         order = torch.randperm(32)
-        inputs, targets = augment(images[order], truth[order], augment.draw(32, rng))
+        inputs, targets = augment(images[order], truth[order], augment.sample_params(32, rng))
         loss = mixed_cross_entropy(model(inputs), targets)
         optimizer.zero_grad()
         loss.backward()

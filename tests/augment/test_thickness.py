@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from figures import ink_of, sketches
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kornia.morphology import dilation, erosion
+from sketches import ink_of, sketches
 
-from fastsketch.augment.draws import Draws
-from fastsketch.augment.redraw import redraw
+from fastsketch.augment.apply import apply_params
+from fastsketch.augment.params import AugmentParams
 from fastsketch.augment.thickness import dilate, erode
 
 ORACLES = [(dilate, dilation), (erode, erosion)]
@@ -38,10 +38,12 @@ def test_the_cpu_operator_does_the_same_as_the_functions_the_gpu_runs() -> None:
     images = sketches(12)
     thicker, thinner = torch.arange(12) % 5, (torch.arange(12) + 2) % 4
     sources = IDENTITY.expand(12, 2, 3)
-    warped = 1 - redraw(images, Draws(sources), largest=5)
+    warped = 1 - apply_params(images, AugmentParams(sources), largest=5)
     torch.testing.assert_close(warped, ink_of(images), rtol=0, atol=1e-5)
     expected = erode(dilate(warped, thicker, 5), thinner, 5)
-    assert torch.equal(1 - redraw(images, Draws(sources, thicker=thicker, thinner=thinner), largest=5), expected)
+    assert torch.equal(
+        1 - apply_params(images, AugmentParams(sources, thicker=thicker, thinner=thinner), largest=5), expected
+    )
 
 
 def test_blank_paper_stays_blank() -> None:

@@ -5,14 +5,14 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from figures import ink_of, sketches
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kornia.geometry.transform import get_perspective_transform, remap, warp_perspective
+from sketches import ink_of, sketches
 from torch import Tensor
 
 from fastsketch.augment import geometry
-from fastsketch.augment.geometry import sample, source_matrices, warp
+from fastsketch.augment.geometry import source_matrices, warp, warp_affine
 from fastsketch.config import AugmentConfig
 
 SIZE = 64
@@ -31,10 +31,10 @@ def still(*changes: tuple[int, float]) -> Tensor:
     return numbers
 
 
-def apply(ink: Tensor, numbers: Tensor, **config: object) -> Tensor:
+def apply_params(ink: Tensor, numbers: Tensor, **config: object) -> Tensor:
     plain = {"rotation": 0, "translation": 0, "scale": (1, 1), "shear": 0, "flip": 0}
     settings = AugmentConfig.model_validate({**plain, **config})
-    return warp(ink, geometry.affine_matrices(numbers, settings, SIZE))
+    return warp_affine(ink, geometry.affine_matrices(numbers, settings, SIZE))
 
 
 # ------------------------------------------------------------------------------------------- parity with Kornia
@@ -56,7 +56,7 @@ def test_perspective_and_affine_together_are_kornias(dtype: torch.dtype, toleran
     affine = geometry.affine_matrices(uniforms(16, 7, dtype=dtype), AugmentConfig(), SIZE)
     matrices = geometry.perspective_matrices(uniforms(16, 8, seed=1, dtype=dtype), 0.4, SIZE) @ affine
     expected = warp_perspective(ink, matrices, (SIZE, SIZE), align_corners=True)
-    ours = sample(ink, source_matrices(matrices, SIZE, projective=True))
+    ours = warp(ink, source_matrices(matrices, SIZE, projective=True))
     torch.testing.assert_close(ours, expected, rtol=0, atol=tolerance)
 
 
@@ -69,7 +69,7 @@ def test_elastic_is_kornias_remap_of_the_interpolated_grid() -> None:
     map_x = pixels + dense[:, 0] * (SIZE - 1) / 2
     map_y = pixels.view(-1, 1) + dense[:, 1] * (SIZE - 1) / 2
     expected = remap(ink, map_x, map_y, align_corners=True)
-    ours = sample(ink, source_matrices(identity, SIZE), displacements)
+    ours = warp(ink, source_matrices(identity, SIZE), displacements)
     torch.testing.assert_close(ours, expected, rtol=0, atol=1e-9)
     assert not torch.allclose(ours, ink, atol=0.1)
 
@@ -87,7 +87,7 @@ def test_elastic_displacements_are_normal() -> None:
 
 def test_flip_comes_before_rotation() -> None:
     ink = ink_of(sketches(1), torch.float64)
-    both = apply(ink, still((6, 0.0), (0, 1.0)), flip=1, rotation=90)
+    both = apply_params(ink, still((6, 0.0), (0, 1.0)), flip=1, rotation=90)
     torch.testing.assert_close(both, ink.flip(3).rot90(-1, dims=(2, 3)), rtol=0, atol=1e-9)
 
 
@@ -115,7 +115,7 @@ def test_every_configuration_has_an_inverse(
     assert source_matrices(affine, size).isfinite().all()
     sources = source_matrices(matrices, size, projective=True)
     assert sources.isfinite().all()
-    warped = sample(torch.ones(1, 1, size, size), sources)
+    warped = warp(torch.ones(1, 1, size, size), sources)
     assert 0 <= warped.min() <= warped.max() <= 1 + 1e-6
 
 

@@ -15,7 +15,7 @@ from ends import write_data
 from typer.testing import CliRunner, Result
 
 from fastsketch.training import engine
-from fastsketch.training.run import Run
+from fastsketch.training.run.directory import Run
 
 ROOT = Path(__file__).resolve().parents[2]
 

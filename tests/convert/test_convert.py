@@ -18,7 +18,8 @@ from fastsketch.convert import convert_dataset
 from fastsketch.convert.decode import decode
 from fastsketch.errors import ConfigError, DataError, FastSketchError
 from fastsketch.formats.metadata import DatasetMetadata
-from fastsketch.formats.pack import PackSplit, PackWriter, count_ink_patches
+from fastsketch.formats.pack import PackSplit, PackWriter
+from fastsketch.ink import count_ink_patches
 from fastsketch.sources import open_source
 from fastsketch.sources.sample import ImageSample
 

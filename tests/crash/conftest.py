@@ -36,8 +36,8 @@ MODULES = {
     "convert": ("fastsketch.convert", "fastsketch.formats.inspection", "fastsketch_cli.app"),
     "ffcv": ("fastsketch.convert", "fastsketch_cli.app", "ffcv.types", "ffcv.fields"),
     "train": (
-        *("fastsketch.training.engine", "fastsketch.evaluation", "fastsketch.evaluation.plots", "fastsketch_cli.app"),
-        *("fastsketch.augment.preview", "fastsketch.models.token_preview"),
+        *("fastsketch.training.fit", "fastsketch.evaluation", "fastsketch.figures.curves", "fastsketch_cli.app"),
+        *("fastsketch.figures.augmentation", "fastsketch.figures.tokens"),
     ),
 }
 """What commands of each kind import."""

@@ -19,9 +19,10 @@ from fastsketch.evaluation import evaluate_run
 from fastsketch.evaluation.subject import Subject
 from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.models import create_model
+from fastsketch.preprocess import Preprocess
 from fastsketch.recipes import load_recipe
-from fastsketch.training.checkpoint import InputSpec, save_model
-from fastsketch.training.run import Run
+from fastsketch.training.run.checkpoint import save_model
+from fastsketch.training.run.directory import Run
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     model = create_model(ModelConfig(name="test_vit"), num_classes=len(CLASSES), size=32)
     for folder in (run.best, run.last):
-        save_model(model, folder, InputSpec(32, 0, 1), CLASSES)
+        save_model(model, folder, Preprocess(32, 0, 1), CLASSES)
     return root
 
 

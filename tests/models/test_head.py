@@ -14,7 +14,8 @@ from fastsketch.config import ModelConfig
 from fastsketch.errors import ConfigError
 from fastsketch.models import create_model, freeze_backbone
 from fastsketch.models.head import MLPClassifier, add_hidden_layers, classifier_names, hidden_sizes
-from fastsketch.training.checkpoint import InputSpec, load_model, save_model
+from fastsketch.preprocess import Preprocess
+from fastsketch.training.run.checkpoint import load_model, save_model
 
 
 def model_with(hidden: tuple[int, ...], name: str = "test_resnet", dropout: float = 0.0) -> nn.Module:
@@ -83,7 +84,7 @@ def test_it_learns_through_all_its_layers() -> None:
 @pytest.mark.parametrize("name", ["test_vit", "test_resnet", "test_convnext"])
 def test_a_saved_head_opens_again_with_the_same_logits(name: str, tmp_path: Path) -> None:
     model = model_with((12, 7), name, dropout=0.2).eval()
-    save_model(model, tmp_path, InputSpec(32, 0.5, 0.25), ["a", "b", "c"])
+    save_model(model, tmp_path, Preprocess(32, 0.5, 0.25), ["a", "b", "c"])
     opened, spec = load_model(tmp_path)
     images = torch.randn(2, 1, 32, 32)
     with torch.inference_mode():
@@ -94,7 +95,7 @@ def test_a_saved_head_opens_again_with_the_same_logits(name: str, tmp_path: Path
 
 def test_plain_timm_refuses_the_whole_and_opens_the_backbone(tmp_path: Path) -> None:
     model = model_with((12,)).eval()
-    save_model(model, tmp_path, InputSpec(32, 0, 1), ["a", "b", "c"])
+    save_model(model, tmp_path, Preprocess(32, 0, 1), ["a", "b", "c"])
     with pytest.raises(RuntimeError, match=r"Missing key.*fc\.weight"):
         timm.create_model(f"local-dir:{tmp_path}", pretrained=True)
     backbone = timm.create_model(f"local-dir:{tmp_path}", pretrained=True, num_classes=0).eval()
@@ -104,7 +105,7 @@ def test_plain_timm_refuses_the_whole_and_opens_the_backbone(tmp_path: Path) -> 
 
 
 def test_a_plain_head_leaves_no_trace_in_the_saved_configuration(tmp_path: Path) -> None:
-    save_model(model_with(()), tmp_path, InputSpec(32, 0, 1), ["a", "b", "c"])
+    save_model(model_with(()), tmp_path, Preprocess(32, 0, 1), ["a", "b", "c"])
     assert "head_hidden" not in json.loads((tmp_path / "config.json").read_text())
 
 

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from fastsketch.errors import ConfigError
 from fastsketch.models.ink_tokens import INK, auto_tokens, ink_patches, keep_inked, select
-from fastsketch.training.checkpoint import InputSpec, load_model, save_model
+from fastsketch.preprocess import Preprocess
+from fastsketch.training.run.checkpoint import load_model, save_model
 
 SIZE, SIDE, GRID = 64, 16, 4
 PATCHES = GRID * GRID
@@ -248,7 +249,7 @@ def test_it_is_saved_as_timms_own_model_and_evaluates_dense_there(tmp_path: Path
         dense = model(sketches)
     keep_inked(model, 7, eval_tokens=7)
     assert list(model.state_dict()) == keys
-    save_model(model, tmp_path, InputSpec(SIZE, 0.0, 1.0), list("abcde"))
+    save_model(model, tmp_path, Preprocess(SIZE, 0.0, 1.0), list("abcde"))
     opened = timm.create_model(f"local-dir:{tmp_path}", pretrained=True).eval()
     assert type(opened) is timm.models.VisionTransformer
     with torch.inference_mode():

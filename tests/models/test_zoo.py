@@ -15,7 +15,8 @@ from fastsketch.config import ModelConfig
 from fastsketch.errors import ConfigError, DataError
 from fastsketch.models import SHORT_NAMES, create_model
 from fastsketch.models.zoo import pretrained_normalization, read_weights, timm_name
-from fastsketch.training.checkpoint import InputSpec, load_model, save_model
+from fastsketch.preprocess import Preprocess
+from fastsketch.training.run.checkpoint import load_model, save_model
 
 
 @pytest.fixture
@@ -302,7 +303,7 @@ def test_a_size_that_the_patches_do_not_divide_is_told() -> None:
 
 def test_a_model_of_several_sizes_opens_in_plain_timm(tmp_path: Path) -> None:
     model = create_model(ModelConfig(name="test_vit"), num_classes=3, size=64, train_sizes=(32, 64)).eval()
-    save_model(model, tmp_path, InputSpec(64, 0, 1), ["a", "b", "c"])
+    save_model(model, tmp_path, Preprocess(64, 0, 1), ["a", "b", "c"])
     images = torch.randn(2, 1, 64, 64)
     with torch.inference_mode():
         expected = model(images)

@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from fastsketch.sources.drawn_curves import arc, blob, box, curve, garland, line, mirror, place, polar
+from fastsketch.demo.curves import arc, blob, box, curve, garland, line, mirror, place, polar
 from fastsketch.sources.strokes import Stroke, fit_to_canvas, rasterise
 
 FACE = [arc(0.5, 0.5, 0.4), arc(0.35, 0.4, 0.05), arc(0.65, 0.4, 0.05), arc(0.5, 0.55, 0.2, 0.15, 20, 160)]

@@ -17,8 +17,8 @@ from ends import contents, ends, recipe, train, write_data
 from fastsketch_cli import train as command
 
 from fastsketch.training import clock, stages
-from fastsketch.training.clock import Interrupted
-from fastsketch.training.run import Run
+from fastsketch.training.run.directory import Run
+from fastsketch.training.run.stop import Interrupted
 
 
 @pytest.fixture(scope="module")

@@ -18,11 +18,12 @@ from fastsketch.errors import ConfigError, DataError, FastSketchError
 from fastsketch.evaluation import evaluate_run
 from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.formats.pack import PackSplit
+from fastsketch.preprocess import Preprocess
 from fastsketch.recipes import load_recipe
-from fastsketch.training.checkpoint import load_model
-from fastsketch.training.engine import fit
-from fastsketch.training.run import Run
-from fastsketch.training.tracking import EpochRecord
+from fastsketch.training.fit import fit
+from fastsketch.training.run.checkpoint import load_model
+from fastsketch.training.run.directory import Run
+from fastsketch.training.run.metrics import EpochRecord
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +71,7 @@ def test_the_run_directory_holds_what_the_design_says(finished: tuple[Run, list[
         assert [float(row["val_top1"]) for row in csv.DictReader(table)] == [record.val_top1 for record in records]
     for folder in (run.best, run.last):
         assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
-    torch.load(run.resume, weights_only=True)
+    torch.load(run.resume_path, weights_only=True)
 
 
 def test_evaluate_says_what_training_said(finished: tuple[Run, list[EpochRecord]]) -> None:
@@ -86,7 +87,7 @@ def test_best_opens_in_plain_timm_with_the_same_logits(finished: tuple[Run, list
     split = PackSplit(shapes, DatasetMetadata.load(shapes), "test")
     gray = torch.tensor(split.images)
     ours, spec = load_model(run.best)
-    prepare = SketchAugment(run.recipe().augment, spec.size, spec.mean, spec.std).eval()
+    prepare = SketchAugment(run.recipe().augment, Preprocess(spec.size, spec.mean, spec.std)).eval()
 
     local = timm.create_model(f"local-dir:{run.best}", pretrained=True)
     by_path = timm.create_model(

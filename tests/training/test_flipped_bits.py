@@ -24,10 +24,10 @@ from fastsketch.formats.verification import Verifier
 from fastsketch.recipes import load_recipe
 from fastsketch.training import clock, engine
 from fastsketch.training.assurance import assured
-from fastsketch.training.clock import Clock, Interrupted
-from fastsketch.training.distributed import RefusedElsewhere, World
-from fastsketch.training.engine import fit
-from fastsketch.training.run import Run
+from fastsketch.training.execution.distributed import RefusedElsewhere, World
+from fastsketch.training.fit import fit
+from fastsketch.training.run.directory import Run
+from fastsketch.training.run.stop import Interrupted, StopController
 
 COUNTS = {"train": 8, "val": 4, "test": 4}
 SIZE = 16
@@ -110,7 +110,7 @@ def test_no_result_counts_before_all_is_read(
             on_epoch=lambda record: pytest.fail("learned"),
         )
     run, saved = Run(tmp_path / "run"), save_minutes == 0
-    assert run.resume.exists() == saved
+    assert run.resume_path.exists() == saved
     assert ("train anew in another --out" in (told.value.hint or "")) == saved
     assert not run.metrics.exists()
     assert not (run.best / "model.safetensors").exists()
@@ -129,7 +129,7 @@ def test_a_slow_disk_costs_nothing_of_a_session(
 
     def waiting(verifier: Verifier, timeout: float | None = None) -> bool:
         if timeout and (done := finished(verifier, 0.01)) is False:  # the wait at the end of the epoch
-            if not run.resume.exists():
+            if not run.resume_path.exists():
                 now[0] += 301  # a save is due
             elif ending == "Ctrl-C":
                 os.kill(os.getpid(), signal.SIGINT)
@@ -226,7 +226,7 @@ def test_all_but_the_first_process_end_without_a_line_of_their_own() -> None:
 
     world, device = Elsewhere(1, 1, 2), torch.device("cpu")
     with Verifier(Path(), ()) as verifier, pytest.raises(RefusedElsewhere):
-        assured(verifier, Clock(None, 5, world, device), lambda: None, world, device)
+        assured(verifier, StopController(None, 5, world, device), lambda: None, world, device)
 
 
 @pytest.mark.slow

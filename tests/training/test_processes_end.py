@@ -13,7 +13,7 @@ import torch
 from ends import contents, fork_world, killed_at, recipe, train, write_data
 
 from fastsketch.config import Recipe
-from fastsketch.training.run import Run
+from fastsketch.training.run.directory import Run
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_initialized(), reason="a process that uses a GPU cannot be forked")
 

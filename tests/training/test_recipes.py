@@ -9,8 +9,8 @@ from shapes import convert_shapes, write_shapes
 
 from fastsketch.config import Recipe
 from fastsketch.recipes import load_recipe, recipe_names
-from fastsketch.training.engine import fit
-from fastsketch.training.run import Run
+from fastsketch.training.fit import fit
+from fastsketch.training.run.directory import Run
 
 LADDER = ["report-1-affine", "report-2-tuned-lr", "report-3-mix", "report-4-thickness", "report-5-vit-base"]
 LADDER.append("report-6-trainval")

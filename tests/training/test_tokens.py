@@ -21,11 +21,11 @@ from fastsketch.evaluation import evaluate_run
 from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.formats.pack import PackSplit
 from fastsketch.models.ink_tokens import ink_patches
+from fastsketch.preprocess import Preprocess
 from fastsketch.recipes import load_recipe
 from fastsketch.training import engine
-from fastsketch.training.checkpoint import InputSpec
-from fastsketch.training.engine import fit
-from fastsketch.training.run import Run
+from fastsketch.training.fit import fit
+from fastsketch.training.run.directory import Run
 from fastsketch.training.tokens import apply_tokens, resolve_tokens
 
 SIZE = 96
@@ -54,7 +54,7 @@ def make_model(name: str = "test_vit", size: int | None = SIZE) -> nn.Module:
 
 
 def resolved(split: PackSplit, augment: AugmentConfig = STILL, name: str = "test_vit", size: int = SIZE) -> ModelConfig:
-    return resolve_tokens(AUTO, make_model(name, size), create_augment(augment, size), split)
+    return resolve_tokens(AUTO, make_model(name, size), create_augment(augment, Preprocess(size)), split)
 
 
 @pytest.mark.parametrize("statistics", [(0.0, 1.0), (0.95, 0.2)])
@@ -63,7 +63,7 @@ def test_ink_is_counted_in_the_models_input_as_it_was_in_the_data_set(
 ) -> None:
     mean, std = statistics
     patches = ink_patches(make_model(), mean=mean, std=std)
-    images = create_augment(STILL, SIZE, mean, std).eval()(torch.tensor(split.images))
+    images = create_augment(STILL, Preprocess(SIZE, mean, std)).eval()(torch.tensor(split.images))
     counts = patches.inked(patches.cut(images)).sum(dim=(1, 2)).numpy()
     np.testing.assert_array_equal(counts, split.ink)
 
@@ -85,8 +85,10 @@ def test_auto_follows_the_augmentation_and_repeats_itself(split: PackSplit) -> N
 
 def test_auto_counts_in_the_models_own_patches(split: PackSplit) -> None:
     model = make_model("vit_tiny_patch16_224")
-    coarse = resolve_tokens(AUTO, model, create_augment(STILL, SIZE), split).tokens
-    fine = resolve_tokens(AUTO, make_model("vit_small_patch8_224"), create_augment(STILL, SIZE), split).tokens
+    coarse = resolve_tokens(AUTO, model, create_augment(STILL, Preprocess(SIZE)), split).tokens
+    fine = resolve_tokens(
+        AUTO, make_model("vit_small_patch8_224"), create_augment(STILL, Preprocess(SIZE)), split
+    ).tokens
     assert fine > coarse
 
 
@@ -108,13 +110,16 @@ def test_auto_logs_what_it_chose(split: PackSplit, caplog: pytest.LogCaptureFixt
 
 def test_auto_needs_a_vision_transformer(split: PackSplit) -> None:
     with pytest.raises(ConfigError, match="no grid of patches"):
-        resolve_tokens(AUTO, make_model("test_resnet", None), create_augment(STILL, SIZE), split)
+        resolve_tokens(AUTO, make_model("test_resnet", None), create_augment(STILL, Preprocess(SIZE)), split)
 
 
 def test_numbers_and_all_stay_what_they_are(split: PackSplit) -> None:
     for tokens in ("all", 5):
         config = ModelConfig(tokens=tokens)
-        assert resolve_tokens(config, make_model("test_resnet", None), create_augment(STILL, SIZE), split) == config
+        assert (
+            resolve_tokens(config, make_model("test_resnet", None), create_augment(STILL, Preprocess(SIZE)), split)
+            == config
+        )
 
 
 @pytest.mark.parametrize(
@@ -126,7 +131,7 @@ def test_the_model_keeps_what_the_configuration_says(
 ) -> None:
     model = timm.create_model("test_vit", in_chans=1, img_size=SIZE)
     config = ModelConfig(tokens=tokens, eval_tokens=eval_tokens)
-    apply_tokens(config, model, InputSpec(SIZE, 0.5, 0.25))
+    apply_tokens(config, model, Preprocess(SIZE, 0.5, 0.25))
     images = torch.full((2, 1, SIZE, SIZE), 2.0)
     seen = tuple(model.train(training).forward_features(images).shape[1] - 1 for training in (True, False))
     assert seen == expected

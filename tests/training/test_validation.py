@@ -15,10 +15,11 @@ from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.formats.pack import PackSplit
 from fastsketch.loaders import Loader, Sampling, open_loader
 from fastsketch.models import create_model
-from fastsketch.models.zoo import place
+from fastsketch.models.zoo import to_device
+from fastsketch.preprocess import Preprocess
 from fastsketch.recipes import load_recipe
-from fastsketch.training.checkpoint import InputSpec, save_model
-from fastsketch.training.run import Run
+from fastsketch.training.run.checkpoint import save_model
+from fastsketch.training.run.directory import Run
 from fastsketch.training.validation import accuracy_metrics, mean_probabilities, validate
 
 
@@ -34,7 +35,7 @@ def model() -> torch.nn.Module:
     model = create_model(ModelConfig(name="test_resnet", dropout=0), num_classes=3, size=32)
     with torch.no_grad():
         model.get_classifier().weight.mul_(100)  # an untrained network says much the same of every image
-    return place(model, torch.device("cpu")).eval()
+    return to_device(model, torch.device("cpu")).eval()
 
 
 def loader(shapes: Path) -> Loader:
@@ -51,7 +52,7 @@ def finished(root: Path, recipe: Recipe, shapes: Path, model: torch.nn.Module, s
     """A run as training leaves it, without the training."""
     run = Run(root)
     run.create(recipe, DatasetMetadata.load(shapes))
-    save_model(model, run.best, InputSpec(size, 0, 1), list(CLASSES))
+    save_model(model, run.best, Preprocess(size, 0, 1), list(CLASSES))
     return run
 
 
@@ -72,10 +73,12 @@ def test_flipping_averages_the_probabilities_of_both_images(shapes: Path, model:
     with torch.inference_mode():
         plain, mirrored = (model(images / 255).softmax(dim=1) for images in (gray, gray.flip(-1)))
     mean = (plain + mirrored) / 2
-    scores = validate(model, SketchAugment(AugmentConfig(), 32), loader(shapes), accuracy_metrics(3), flip=True)
+    scores = validate(
+        model, SketchAugment(AugmentConfig(), Preprocess(32)), loader(shapes), accuracy_metrics(3), flip=True
+    )
     assert scores.loss == pytest.approx(F.nll_loss(mean.log(), labels).item(), rel=1e-4)
     assert scores.top1 == pytest.approx((mean.argmax(dim=1) == labels).float().mean().item())
-    without = validate(model, SketchAugment(AugmentConfig(), 32), loader(shapes), accuracy_metrics(3))
+    without = validate(model, SketchAugment(AugmentConfig(), Preprocess(32)), loader(shapes), accuracy_metrics(3))
     assert without.loss == pytest.approx(F.nll_loss(plain.log(), labels).item(), rel=1e-4)
     assert abs(scores.loss - without.loss) > 1e-3
 
@@ -84,12 +87,16 @@ def test_evaluate_says_what_validation_says_with_a_flip(shapes: Path, model: tor
     recipe = load_recipe(None, ["evaluation.flip=true", "data.eval_batch_size=8"], data__path=str(shapes))
     assert recipe.evaluation == EvaluationConfig(flip=True)
     run = finished(tmp_path / "run", recipe, shapes, model, 32)
-    scores = validate(model, SketchAugment(AugmentConfig(), 32), loader(shapes), accuracy_metrics(3), flip=True)
+    scores = validate(
+        model, SketchAugment(AugmentConfig(), Preprocess(32)), loader(shapes), accuracy_metrics(3), flip=True
+    )
     evaluation = evaluate_run(run, "val", device="cpu")
     assert evaluation.scores == scores
     assert evaluation.confusion.trace() == round(scores.top1 * 30)
     without = evaluate_run(run, "val", device="cpu", flip=False)
-    assert without.scores == validate(model, SketchAugment(AugmentConfig(), 32), loader(shapes), accuracy_metrics(3))
+    assert without.scores == validate(
+        model, SketchAugment(AugmentConfig(), Preprocess(32)), loader(shapes), accuracy_metrics(3)
+    )
     assert {path.name for path in run.evaluation.glob("*.json")} == {"best-val.json", "best-val-flip.json"}
 
 
@@ -98,9 +105,11 @@ def test_a_run_that_ended_at_a_smaller_size_is_evaluated_at_it(
 ) -> None:
     recipe = load_recipe(None, ["training.image_sizes=[16, 24]", "data.eval_batch_size=8"], data__path=str(shapes))
     run = finished(tmp_path / "run", recipe, shapes, model, 24)
-    scores = validate(model, SketchAugment(AugmentConfig(), 24), loader(shapes), accuracy_metrics(3))
+    scores = validate(model, SketchAugment(AugmentConfig(), Preprocess(24)), loader(shapes), accuracy_metrics(3))
     assert evaluate_run(run, "val", device="cpu").scores == scores
-    assert scores != validate(model, SketchAugment(AugmentConfig(), 32), loader(shapes), accuracy_metrics(3))
+    assert scores != validate(
+        model, SketchAugment(AugmentConfig(), Preprocess(32)), loader(shapes), accuracy_metrics(3)
+    )
 
 
 def test_a_data_set_of_another_size_than_the_runs_is_refused(

@@ -28,8 +28,8 @@ SCALARS = [
     "ffcv", "train+val", "[8]", "[16, 32]", "[32, 16, 8]", "tensorboard", "[tensorboard]", "[wandb]",
     "1000000000000",
 ]  # fmt: skip
-NEVER = ("training.compile", "training.trackers", "model.pretrained")
-"""Compiling takes a minute, trackers and weights want the network."""
+NEVER = ("training.compile", "training.loggers", "model.pretrained")
+"""Compiling takes a minute, loggers and weights want the network."""
 
 BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"{b}: &{b} [{','.join(f'*{a}' for _ in range(9))}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)
@@ -40,11 +40,11 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
 def keys() -> dict[str, Any]:
     """Every key with its default."""
     return {
-        f"{stage}.{key}": value
-        for stage, values in Recipe().model_dump(mode="json").items()
+        f"{section}.{key}": value
+        for section, values in Recipe().model_dump(mode="json").items()
         if isinstance(values, dict)
         for key, value in values.items()
-        if f"{stage}.{key}" not in NEVER
+        if f"{section}.{key}" not in NEVER
     }
 
 
@@ -128,7 +128,7 @@ def _file(rng: Random) -> bytes:
     changed = mutated(rng, recipe)
     if isinstance(changed, dict) and isinstance(changed.get("training"), dict):
         changed["training"].pop("compile", None)
-        changed["training"].pop("trackers", None)
+        changed["training"].pop("loggers", None)
     if isinstance(changed, dict) and isinstance(changed.get("model"), dict):
         changed["model"].pop("pretrained", None)
     return yaml.safe_dump(changed, allow_unicode=rng.random() < 0.5).encode("utf-8", "surrogatepass")

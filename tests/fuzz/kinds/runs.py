@@ -68,7 +68,7 @@ def _yaml(rng: Random, run: Path) -> None:
         try:
             changed = mutated(rng, yaml.safe_load(text))
             if isinstance(changed, dict) and isinstance(changed.get("training"), dict):
-                changed["training"].update(compile="eager", trackers=[])
+                changed["training"].update(compile="eager", loggers=[])
             return yaml.safe_dump(changed).encode("utf-8", "surrogatepass")
         except (yaml.YAMLError, RecursionError, ValueError):
             return b"{"

@@ -1,0 +1,58 @@
+"""Raw data → data set → batches."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from fastsketch.config.section import Images, PathName, Section, Seed, Side, Word, Workers
+
+
+class ConvertConfig(Section):
+    """Raw data → data set.
+
+    Attributes:
+        size: Side of the square images in pixels.
+        resize: Resampling filter; all but `nearest` are anti-aliased.
+        split: Samples a class (`48/9/23`) or fractions (`0.8/0.1/0.1`) for sources that do not come split.
+        seed: Seed of the split.
+        classes: Keep the first so many classes only.
+        strict: Stop at the first unreadable image instead of skipping it.
+        overwrite: Replace an existing data set.
+        workers: Decoding processes; 0 means one for each available core.
+        format: `pack` is always written; `ffcv`, `dali` or `all` of them come beside it.
+    """
+
+    size: Side = 224
+    resize: Literal["bilinear", "box", "bicubic", "lanczos", "nearest"] = "bilinear"
+    split: Word | None = None
+    seed: Seed = 0
+    classes: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    strict: bool = False
+    overwrite: bool = False
+    workers: Workers = 0
+    format: Literal["pack", "ffcv", "dali", "all"] = "pack"
+
+
+class DataConfig(Section):
+    """Data set → batches.
+
+    Attributes:
+        path: The converted data set.
+        batch_size: Training images a step; the ragged last batch of an epoch is dropped.
+        eval_batch_size: Images a step in validation, where the last batch is kept.
+        loader: `auto` puts a split on the device if it fits there easily (`resident`); else it takes the first of
+            `ffcv`, `dali` and `pack` that is installed and that the data set has files for.
+        train_split: `train`, or `train+val` for a last run, as the report's: nothing is left to choose the best epoch
+            by, so that validation is left out and `best/` is `last/`.
+        verify: Compare every byte of the data set with its checksum before a second epoch begins: what is loaded as a
+            whole while it is loaded, the rest in the background. Labels and all that is small are compared in any case.
+    """
+
+    path: PathName | None = None
+    train_split: Literal["train", "train+val"] = "train"
+    batch_size: Images = 32
+    eval_batch_size: Images = 128
+    loader: Literal["auto", "resident", "ffcv", "dali", "pack"] = "auto"
+    verify: bool = True

@@ -1,0 +1,1 @@
+"""The sketches that our own code draws."""

@@ -1,0 +1,35 @@
+"""What stays the same over some epochs: which weights learn, and the size of the images."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import nn
+
+from fastsketch.config import TrainingConfig
+from fastsketch.models import freeze_backbone
+from fastsketch.training.progressive_resize import image_size_at
+
+
+class Phase(NamedTuple):
+    """What stays the same over some epochs; where it changes, the step is made, and compiled, anew.
+
+    Attributes:
+        frozen: Only the classifier head is trained. None if that is so in no epoch.
+        size: Side of the images that the model sees, in pixels.
+    """
+
+    frozen: bool | None
+    size: int
+
+    @classmethod
+    def of(cls, config: TrainingConfig, epoch: int, dataset_size: int) -> Phase:
+        """The phase of an epoch, counted from 0, on a data set of images of so many pixels a side."""
+        frozen = epoch < config.freeze_epochs if config.freeze_epochs else None
+        return cls(frozen, image_size_at(epoch, config.epochs, config.image_sizes, dataset_size))
+
+    def prepare(self, model: nn.Module) -> None:
+        """Bring the model into training mode, in this phase."""
+        model.train()
+        if self.frozen is not None:
+            freeze_backbone(model, self.frozen)

@@ -1,0 +1,1 @@
+"""What a run leaves: its directory, and everything that is written there."""

@@ -1,0 +1,56 @@
+"""`run.json`: what a run was trained on, by what and where; an entry for its start and for every resume."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shlex
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
+
+from fastsketch import atomic
+from fastsketch.environment import environment, git_commit
+from fastsketch.formats.metadata import DatasetMetadata
+from fastsketch.training.run.saving import saving
+
+log = logging.getLogger(__name__)
+
+
+def write_record(path: Path, dataset: DatasetMetadata, **resolved: object) -> None:
+    """Append a session to `path`, atomically.
+
+    A session holds when it began (UTC), the command line, the commit of the working directory if that is a checkout,
+    the checksum of the data set, what `auto` came to, and the environment. It names no host.
+
+    Args:
+        path: `run.json`, made if it is not there.
+        dataset: What is trained on.
+        resolved: What was decided on this machine, as JSON can hold it: device, precision, compile, ...
+
+    Raises:
+        FastSketchError: It cannot be written.
+    """
+    session = {
+        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": shlex.join(sys.orig_argv),
+        "commit": git_commit(Path.cwd()),
+        "dataset_sha256": dataset.checksum(),
+        "resolved": resolved,
+        "environment": {key: value for key, value in environment().items() if key != "date"},
+    }
+    with saving(path):
+        atomic.write_json(path, {"sessions": [*_sessions(path), session]})
+
+
+def _sessions(path: Path) -> list[object]:
+    """Those written so far. A record that cannot be read is no reason not to train."""
+    if not path.is_file():
+        return []
+    try:
+        sessions = list(json.loads(path.read_text(encoding="utf-8"))["sessions"])
+        json.dumps(sessions, ensure_ascii=False).encode()  # half a surrogate can be read but not written
+        return sessions
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        log.warning("%s cannot be read (%s) and is begun anew", path, error)
+        return []

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from steps import BATCH, CLASSES, SIZE, make_step, small_model
+from torch import nn
+
+from fastsketch.errors import FastSketchError
+from fastsketch.training import compilation
+from fastsketch.training.execution.compile import compile_step, difference, fit_in_memory, largest_divisor, trial_batch
+from fastsketch.training.execution.distributed import World
+from fastsketch.training.execution.step import Probe
+
+CPU = torch.device("cpu")
+Function = Callable[..., Any]
+
+
+def tried(compiled: Function, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> tuple[bool, str]:
+    """Whether a step takes the compiled form that `compiled` makes, and what is said of it."""
+    model = small_model(batch_norm=True)
+    step, augment = make_step(model)
+    plain = step.augment, step.loss_of
+    before = [tensor.clone() for tensor in model.state_dict().values()]
+    monkeypatch.setattr(compilation, "compiled", compiled)
+    batch = trial_batch(BATCH, SIZE, CLASSES, CPU)
+    with caplog.at_level(logging.INFO, "fastsketch"):
+        taken = compile_step(step, augment, batch, augment.sample_params(BATCH, torch.Generator()), "default", World())
+    assert taken == ((step.augment, step.loss_of) != plain)
+    assert all(torch.equal(one, other) for one, other in zip(before, model.state_dict().values(), strict=True))
+    return taken, caplog.messages[-1]
+
+
+def test_what_fails_falls_back_with_a_line(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    def compiled(function: Function, mode: str) -> Function:
+        def fails(*arguments: object) -> object:
+            raise RuntimeError("Triton does not support compute capability 7.5\nsecond line")
+
+        return fails
+
+    taken, line = tried(compiled, monkeypatch, caplog)
+    assert not taken
+    assert line == "not compiled (default): it failed (RuntimeError: Triton does not support compute capability 7.5)"
+
+
+@pytest.mark.parametrize("wrong", [torch.nan, 1.5])
+def test_what_departs_from_eager_falls_back(
+    wrong: float, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def compiled(function: Function, mode: str) -> Function:
+        if isinstance(function, nn.Module):
+            return function
+        return lambda *arguments: function(*arguments) * wrong
+
+    taken, line = tried(compiled, monkeypatch, caplog)
+    assert not taken
+    assert line.startswith("not compiled (default): its loss is")
+
+
+def test_what_has_wrong_gradients_falls_back(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    def compiled(function: Function, mode: str) -> Function:
+        if isinstance(function, nn.Module):
+            return function
+
+        def half_the_gradient(*arguments: Any) -> Any:
+            loss = function(*arguments)
+            return loss / 2 + loss.detach() / 2
+
+        return half_the_gradient
+
+    taken, line = tried(compiled, monkeypatch, caplog)
+    assert not taken
+    assert line.startswith("not compiled (default): its grad norm is")
+
+
+@pytest.mark.parametrize("faster", [True, False])
+def test_only_what_is_faster_is_taken(
+    faster: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    calls = 0
+
+    def compiled(function: Function, mode: str) -> Function:
+        def timed(*arguments: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            time.sleep(0 if faster else 0.05)
+            return function(*arguments)
+
+        return timed
+
+    if faster:
+        eager = compilation._trials
+
+        def slow_at_first(*arguments: Any) -> Any:
+            probes, seconds = eager(*arguments)
+            return probes, seconds if calls else seconds + 1
+
+        monkeypatch.setattr(compilation, "_trials", slow_at_first)
+    taken, line = tried(compiled, monkeypatch, caplog)
+    assert taken == faster
+    assert ("compiled (default) in" in line) if faster else ("it is slower" in line)
+
+
+def test_dropout_widens_what_is_accepted() -> None:
+    eager = [Probe(5.0, 1.0), Probe(5.4, 1.3), Probe(4.8, 1.1)]
+    assert difference(eager, [Probe(5.5, 1.35)] * 3) is None
+    assert difference([Probe(5.0, 1.0)] * 3, [Probe(5.4, 1.1), Probe(4.9, 1.2), Probe(6.1, 1.1)]) is None
+    assert difference([Probe(5.0, 1.0)] * 3, [Probe(5.6, 1.0)] * 3) is not None
+    assert difference(eager, [Probe(6.2, 1.1)] * 3) is not None
+    overflowing = [Probe(5.0, float("inf"))] * 3
+    assert difference(overflowing, [Probe(5.0, float("nan"))] * 3) is None
+    one_bad = [Probe(5.0, 1.0), Probe(5.0, 1.0), Probe(5.0, float("nan"))]
+    assert difference([Probe(5.0, 1.0)] * 3, one_bad) is not None
+    assert difference([Probe(5.0, 1.0)] * 3, [Probe(float("nan"), 1.0)] * 3) is not None
+
+
+def test_out_of_memory_halves_the_micro_batch(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    step, augment = make_step(small_model())
+    batch = trial_batch(BATCH, SIZE, CLASSES, CPU)
+    params = augment.sample_params(BATCH, torch.Generator())
+    fits, loss_of = 2, step.loss_of
+
+    def needs_memory(images: torch.Tensor, targets: Any) -> torch.Tensor:
+        if len(images) > fits:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return loss_of(images, targets)
+
+    step.loss_of = needs_memory
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    with caplog.at_level(logging.INFO, "fastsketch"):
+        fit_in_memory(step, batch, params)
+    assert step.micro_batch == 2
+    assert caplog.messages == [
+        "out of memory with 8 images at once: micro-batches of 4",
+        "out of memory with 4 images at once: micro-batches of 2",
+    ]
+    fits = 0
+    with pytest.raises(FastSketchError, match="a single image does not fit"):
+        fit_in_memory(step, batch, params)
+
+
+def test_largest_divisor() -> None:
+    assert [largest_divisor(48, limit) for limit in (48, 47, 24, 7, 1)] == [48, 24, 24, 6, 1]
+    assert largest_divisor(31, 15) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["default", "reduce-overhead"])
+def test_inductor_gives_what_eager_gives(mode: str) -> None:
+    model = small_model(batch_norm=True)
+    step, augment = make_step(model)
+    batch = trial_batch(BATCH, SIZE, CLASSES, CPU)
+    params = augment.sample_params(BATCH, torch.Generator())
+    eager = step.probe(batch, params, seed=0)
+    step.augment = compilation.compiled(augment, mode)
+    step.loss_of = compilation.compiled(step.loss_of, mode)
+    ours = step.probe(batch, params, seed=0)
+    assert ours.loss == pytest.approx(eager.loss, abs=1e-5)
+    assert ours.grad_norm == pytest.approx(eager.grad_norm, rel=1e-4)

@@ -1,0 +1,68 @@
+"""Two processes that share each batch do what one does alone."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from shapes import convert_shapes, write_shapes
+
+from fastsketch.augment import SketchAugment
+from fastsketch.config import AugmentConfig
+from fastsketch.errors import ConfigError
+from fastsketch.preprocess import Preprocess
+from fastsketch.training.execution.distributed import World
+
+# No batch norm, whose statistics are each process's own, and no dropout or mixing, whose randomness is.
+TRAIN = (
+    *("--model", "test_vit", "--device", "cpu", "--epochs", "2", "--set", "model.dropout=0"),
+    *("--set", "data.batch_size=16", "--set", "augment.thickness=0.5", "--set", "training.clip_grad_norm=1"),
+)
+
+
+def train(data: Path, run: Path, *launcher: str) -> None:
+    command = [sys.executable, *launcher, "-m", "fastsketch", "train", str(data), *TRAIN, "--out", str(run)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("best val top-1") == 1
+
+
+def test_two_processes_equal_one_with_the_same_batch(tmp_path: Path) -> None:
+    data = convert_shapes(write_shapes(tmp_path / "images"), tmp_path / "data")
+    one, two = tmp_path / "one", tmp_path / "two"
+    train(data, one)
+    train(data, two, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    expected, actual = (load_file(run / "last" / "model.safetensors") for run in (one, two))
+    for key, tensor in expected.items():
+        torch.testing.assert_close(actual[key], tensor, rtol=0, atol=1e-5)
+    rows = [list(csv.DictReader((run / "metrics.csv").open(newline=""))) for run in (one, two)]
+    for row, other in zip(*rows, strict=True):
+        assert float(other["train_loss"]) == pytest.approx(float(row["train_loss"]), abs=1e-5)
+        assert float(other["val_loss"]) == pytest.approx(float(row["val_loss"]), abs=1e-5)
+        assert other["val_top1"] == row["val_top1"]  # 30 images, each of them counted once
+
+
+def test_a_batch_is_shared_out_by_samples() -> None:
+    augment = SketchAugment(AugmentConfig(mixup=1, thickness=0.5), Preprocess(16))
+    params = augment.sample_params(6, torch.Generator())
+    first, second = (World(rank, rank, 2).rows(params) for rank in range(2))
+    assert torch.equal(torch.stack([first.sources, second.sources], dim=1).flatten(0, 1), params.sources)
+    assert first.mix is not None
+    assert len(first.mix.lam) == 3
+    assert first.displacements is None
+    assert World(1, 1, 2).share(6) == 3
+    with pytest.raises(ConfigError, match="cannot be shared among 4 processes"):
+        World(0, 0, 4).share(6)
+
+
+def test_each_process_takes_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert World(3, 1, 4).device_name("auto") == "cuda:1"
+    assert World(3, 1, 4).device_name("cuda") == "cuda:1"
+    assert World(3, 1, 4).device_name("cpu") == "cpu"
+    assert World().device_name("auto") == "auto"
