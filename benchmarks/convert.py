@@ -22,8 +22,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from fastsketch.config import ConvertConfig
-from fastsketch.convert import convert_dataset
-from fastsketch.convert.conversion import CHUNK
+from fastsketch.conversion import convert_dataset
+from fastsketch.conversion.convert import CHUNK
 from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.formats.pack import PackSplit
 from fastsketch.sources import open_source
@@ -123,7 +123,7 @@ _PEAK = """
 import resource, sys
 from pathlib import Path
 from fastsketch.config import ConvertConfig
-from fastsketch.convert import convert_dataset
+from fastsketch.conversion import convert_dataset
 from fastsketch.sources import open_source
 
 if __name__ == "__main__":

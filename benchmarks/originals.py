@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from fastsketch.config import ConvertConfig
-from fastsketch.convert import convert_dataset
+from fastsketch.conversion import convert_dataset
 from fastsketch.sources import open_source
 from fastsketch.workers import available_cpus
 

@@ -70,7 +70,7 @@ def command(
 
 def add_and_report(folder: Path, config: ConvertConfig) -> None:
     """Add formats to a data set, and print where they are."""
-    from fastsketch.convert import add_formats
+    from fastsketch.conversion import add_formats
     from fastsketch.errors import ConfigError
 
     if config.format == "pack":
@@ -85,7 +85,7 @@ def add_and_report(folder: Path, config: ConvertConfig) -> None:
 
 def convert_and_report(source: Path, destination: Path, config: ConvertConfig) -> DatasetMetadata:
     """Convert with a progress bar, and print what came of it."""
-    from fastsketch.convert import convert_dataset
+    from fastsketch.conversion import convert_dataset
     from fastsketch.sources import open_source
 
     started = perf_counter()

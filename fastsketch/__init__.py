@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fastsketch.augment import SketchAugment as SketchAugment
     from fastsketch.config import ConvertConfig as ConvertConfig
     from fastsketch.config import Recipe as Recipe
-    from fastsketch.convert import convert_dataset as convert_dataset
+    from fastsketch.conversion import convert_dataset as convert_dataset
     from fastsketch.errors import FastSketchError as FastSketchError
     from fastsketch.evaluation import evaluate_run as evaluate_run
     from fastsketch.recipes import load_recipe as load_recipe
@@ -36,7 +36,7 @@ _HOMES = {
     "Recipe": "fastsketch.config",
     "Run": "fastsketch.training.run.directory",
     "SketchAugment": "fastsketch.augment",
-    "convert_dataset": "fastsketch.convert",
+    "convert_dataset": "fastsketch.conversion",
     "evaluate_run": "fastsketch.evaluation",
     "fit": "fastsketch.training.fit",
     "load_recipe": "fastsketch.recipes",

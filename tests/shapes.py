@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from fastsketch.config import ConvertConfig
-from fastsketch.convert import convert_dataset
+from fastsketch.conversion import convert_dataset
 from fastsketch.sources import open_source
 
 CLASSES = ("a circle", "cross (×)", "square")

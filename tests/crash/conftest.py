@@ -20,8 +20,8 @@ CONVERT = ("--size", "32", "--split", "4/2/0", "--workers", "1")
 """Twelve images to train on and six to validate with."""
 
 SMALL = {
-    "fastsketch.convert.conversion.CHUNK": 6,
-    "fastsketch.convert.conversion.JOURNAL_SECONDS": 0,
+    "fastsketch.conversion.convert.CHUNK": 6,
+    "fastsketch.conversion.convert.JOURNAL_SECONDS": 0,
     "fastsketch.formats.beton.PAGE": 1024,
 }
 """Three chunks with a journal entry each, and files of kilobytes."""
@@ -33,8 +33,8 @@ TRAIN = (
 """Two epochs of two steps, each of them saved."""
 
 MODULES = {
-    "convert": ("fastsketch.convert", "fastsketch.formats.inspection", "fastsketch_cli.app"),
-    "ffcv": ("fastsketch.convert", "fastsketch_cli.app", "ffcv.types", "ffcv.fields"),
+    "convert": ("fastsketch.conversion", "fastsketch.formats.inspection", "fastsketch_cli.app"),
+    "ffcv": ("fastsketch.conversion", "fastsketch_cli.app", "ffcv.types", "ffcv.fields"),
     "train": (
         *("fastsketch.training.fit", "fastsketch.evaluation", "fastsketch.figures.curves", "fastsketch_cli.app"),
         *("fastsketch.figures.augmentation", "fastsketch.figures.tokens"),

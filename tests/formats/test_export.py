@@ -13,7 +13,7 @@ from flips import flipped
 from packs import write_all_formats, write_pack
 
 from fastsketch.config import ConvertConfig
-from fastsketch.convert import add_formats, convert_dataset
+from fastsketch.conversion import add_formats, convert_dataset
 from fastsketch.errors import BackendMissing, ConfigError, DataError, FastSketchError
 from fastsketch.formats import export as exporting
 from fastsketch.formats import metadata

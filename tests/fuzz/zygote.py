@@ -48,7 +48,7 @@ HEAVY = (
     "rich._emoji_codes",
     "rich._spinners",
     "torch.utils.serialization.config",
-    "fastsketch.convert",
+    "fastsketch.conversion",
     "fastsketch.evaluation",
     "fastsketch.figures.curves",
     "fastsketch.formats.inspection",

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from fastsketch.config import ConvertConfig
-from fastsketch.convert.decode import RESAMPLING, DecodeError, decode
+from fastsketch.conversion.decode import RESAMPLING, DecodeError, decode
 from fastsketch.sources.sample import ImageSample, StrokeSample
 
 Pixels = npt.NDArray[np.uint8]

@@ -17,7 +17,7 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from fastsketch.convert.png import read_gray_png
+from fastsketch.conversion.png import read_gray_png
 from fastsketch.ink import PAPER
 from fastsketch.sources.files import open_regular
 

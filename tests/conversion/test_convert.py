@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conversion import CONFIG, SIZE, changed, content
+from converting import CONFIG, SIZE, changed, content
 
-from fastsketch.convert import convert_dataset
-from fastsketch.convert.decode import decode
+from fastsketch.conversion import convert_dataset
+from fastsketch.conversion.decode import decode
 from fastsketch.errors import ConfigError, DataError, FastSketchError
 from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.formats.pack import PackSplit, PackWriter

@@ -28,10 +28,10 @@ import numpy.typing as npt
 
 from fastsketch import __version__, atomic
 from fastsketch.config import ConvertConfig
-from fastsketch.convert.decode import DecodeError, decode
-from fastsketch.convert.destination import Destination
-from fastsketch.convert.journal import Journal
-from fastsketch.convert.plan import DEFAULT_SPLIT, Item, chosen_classes, plan, split_spec
+from fastsketch.conversion.decode import DecodeError, decode
+from fastsketch.conversion.destination import Destination
+from fastsketch.conversion.journal import Journal
+from fastsketch.conversion.plan import DEFAULT_SPLIT, Item, chosen_classes, plan, split_spec
 from fastsketch.errors import DataError, FastSketchError
 from fastsketch.formats.beton import require_ffcv
 from fastsketch.formats.export import FORMATS, export
@@ -87,7 +87,8 @@ def convert_dataset(
     """
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         # A worker that imports the caller's script to begin with, and there comes by this call again.
-        raise SystemExit(f"fastsketch: {UNGUARDED}")
+        os.write(2, f"fastsketch: {UNGUARDED}\n".encode())  # at once: several say it
+        raise SystemExit(1)
     place = Destination.of(destination)
     try:
         place.check_apart(source.root)

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import UnidentifiedImageError
 
-from fastsketch.convert.gray import FORMATS, read_gray
-from fastsketch.convert.gray import DecodeError as DecodeError
-from fastsketch.convert.resample import RESAMPLING as RESAMPLING
-from fastsketch.convert.resample import resized
+from fastsketch.conversion.gray import FORMATS, read_gray
+from fastsketch.conversion.gray import DecodeError as DecodeError
+from fastsketch.conversion.resample import RESAMPLING as RESAMPLING
+from fastsketch.conversion.resample import resized
 from fastsketch.errors import one_line
 from fastsketch.ink import PAPER
 from fastsketch.sources.quickdraw import parse_drawing

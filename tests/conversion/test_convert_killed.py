@@ -19,8 +19,8 @@ COMMAND = [sys.executable, "-m", "fastsketch", "convert"]
 
 KILLED_AFTER_A_CHUNK = """
 import multiprocessing, os, signal, sys
-from fastsketch.convert import conversion as convert
-from fastsketch.convert.journal import Journal
+from fastsketch.conversion import convert as convert
+from fastsketch.conversion.journal import Journal
 from fastsketch_cli.app import main
 
 def save(journal, partial, save=Journal.save):
@@ -126,7 +126,7 @@ def test_files_that_changed_since_the_kill_start_it_over(tmp_path: Path, sketche
 
     script = f"""
 from pathlib import Path
-from fastsketch.convert import conversion as convert
+from fastsketch.conversion import convert as convert
 from fastsketch.config import ConvertConfig
 from fastsketch.sources import open_source
 convert.JOURNAL_SECONDS = 0

@@ -16,9 +16,9 @@ import numpy.typing as npt
 import pytest
 from PIL import Image, ImageOps
 
-from fastsketch.convert import gray
-from fastsketch.convert.decode import DecodeError, decode
-from fastsketch.convert.gray import MEMORY, read_gray
+from fastsketch.conversion import gray
+from fastsketch.conversion.decode import DecodeError, decode
+from fastsketch.conversion.gray import MEMORY, read_gray
 from fastsketch.sources.sample import ImageSample
 
 GIB = 1 << 30
@@ -27,8 +27,8 @@ CHILD = """
 import json, re, sys
 from pathlib import Path
 from PIL import Image
-from fastsketch.convert import conversion, gray
-from fastsketch.convert.decode import DecodeError, decode
+from fastsketch.conversion import convert, gray
+from fastsketch.conversion.decode import DecodeError, decode
 from fastsketch.sources.sample import ImageSample
 
 def status(key):

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from conversion import changed
+from converting import changed
 
-from fastsketch.convert import conversion, convert_dataset
+from fastsketch.conversion import convert, convert_dataset
 from fastsketch.errors import FastSketchError
 from fastsketch.sources import open_source
 
@@ -18,7 +18,7 @@ UNGUARDED = """
 import sys
 from pathlib import Path
 from fastsketch.config import ConvertConfig
-from fastsketch.convert import convert_dataset
+from fastsketch.conversion import convert_dataset
 from fastsketch.errors import FastSketchError
 from fastsketch.sources import open_source
 
@@ -44,7 +44,7 @@ def test_13_a_script_without_a_guard_is_told_what_to_do(shapes: Path, tmp_path: 
     assert "Traceback" not in failed.stderr
     assert "memory" not in failed.stderr
     lines = failed.stderr.splitlines()
-    assert f"no decoding process could start: {conversion.UNGUARDED}" in lines
+    assert f"no decoding process could start: {convert.UNGUARDED}" in lines
     assert all('under `if __name__ == "__main__":`, or with workers=1' in line for line in lines)
     assert run(1).stdout == "3\n"
 
@@ -52,7 +52,7 @@ def test_13_a_script_without_a_guard_is_told_what_to_do(shapes: Path, tmp_path: 
 def test_a_worker_that_is_killed_is_still_told_as_that(
     shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(conversion, "_decode_chunk", _die)
+    monkeypatch.setattr(convert, "_decode_chunk", _die)
     with pytest.raises(FastSketchError, match="a decoding process was killed, most likely for want of memory"):
         convert_dataset(open_source(shapes), tmp_path / "out", changed(workers=2))
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fastsketch.config import ConvertConfig
-from fastsketch.convert.journal import Journal
+from fastsketch.conversion.journal import Journal
 from fastsketch.errors import ConfigError, DataError
 from fastsketch.sources import Source
 from fastsketch.sources.sample import Sample

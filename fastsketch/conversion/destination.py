@@ -21,7 +21,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fastsketch import atomic
-from fastsketch.convert.journal import Journal
+from fastsketch.conversion.journal import Journal
 from fastsketch.errors import ConfigError, FastSketchError, one_line
 from fastsketch.formats.metadata import FILE_NAME, DatasetMetadata
 from fastsketch.formats.names import COLUMNS

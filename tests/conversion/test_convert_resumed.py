@@ -11,11 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conversion import CONFIG, SIZE, changed, content
+from converting import CONFIG, SIZE, changed, content
 
 from fastsketch.config import ConvertConfig
-from fastsketch.convert import conversion, convert_dataset
-from fastsketch.convert.destination import Destination
+from fastsketch.conversion import convert, convert_dataset
+from fastsketch.conversion.destination import Destination
 from fastsketch.sources import open_source
 
 
@@ -37,8 +37,8 @@ def interrupted(*_: object, **__: object) -> None:
 
 @pytest.fixture
 def journal_always(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conversion, "JOURNAL_SECONDS", 0.0)
-    monkeypatch.setattr(conversion, "CHUNK", 7)  # chunks that hold the end of one class and the next's start
+    monkeypatch.setattr(convert, "JOURNAL_SECONDS", 0.0)
+    monkeypatch.setattr(convert, "CHUNK", 7)  # chunks that hold the end of one class and the next's start
 
 
 @pytest.mark.usefixtures("journal_always")
@@ -178,7 +178,7 @@ STOPPING = """
 import sys, time
 from pathlib import Path
 from fastsketch.config import ConvertConfig
-from fastsketch.convert import conversion, convert_dataset
+from fastsketch.conversion import convert, convert_dataset
 from fastsketch.sources import open_source
 
 def stop(done, share):
@@ -187,7 +187,7 @@ def stop(done, share):
         time.sleep(600)
 
 if __name__ == "__main__":
-    conversion.JOURNAL_SECONDS = 0.0
+    convert.JOURNAL_SECONDS = 0.0
     config = ConvertConfig(size=24, split="60/20/20", seed=3, workers=2)
     convert_dataset(open_source(Path(sys.argv[1])), Path(sys.argv[2]), config, stop)
 """

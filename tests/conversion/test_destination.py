@@ -11,10 +11,10 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from conversion import CONFIG, SIZE, changed, content
+from converting import CONFIG, SIZE, changed, content
 
-from fastsketch.convert import convert_dataset
-from fastsketch.convert.destination import NOTE, Destination
+from fastsketch.conversion import convert_dataset
+from fastsketch.conversion.destination import NOTE, Destination
 from fastsketch.errors import ConfigError, DataError
 from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.sources import open_source

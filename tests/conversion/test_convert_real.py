@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conversion import SIZE, changed, content
+from converting import SIZE, changed, content
 from PIL import Image
 
 from fastsketch.config import ConvertConfig
-from fastsketch.convert import convert_dataset
+from fastsketch.conversion import convert_dataset
 from fastsketch.formats.pack import PackSplit
 from fastsketch.sources import open_source
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from fastsketch.convert.conversion import add_formats, convert_dataset
+from fastsketch.conversion.convert import add_formats, convert_dataset
 
 __all__ = ["add_formats", "convert_dataset"]

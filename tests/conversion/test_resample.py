@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fastsketch.convert import resample
-from fastsketch.convert.decode import decode
-from fastsketch.convert.resample import RESAMPLING, equals_pillow, in_two_passes, resized
+from fastsketch.conversion import resample
+from fastsketch.conversion.decode import decode
+from fastsketch.conversion.resample import RESAMPLING, equals_pillow, in_two_passes, resized
 from fastsketch.sources.sample import ImageSample
 
 FILTERS = sorted(RESAMPLING.keys() - {"nearest"})

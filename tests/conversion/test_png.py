@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from fastsketch.convert import png
-from fastsketch.convert.decode import DecodeError, decode
-from fastsketch.convert.png import read_gray_png
+from fastsketch.conversion import png
+from fastsketch.conversion.decode import DecodeError, decode
+from fastsketch.conversion.png import read_gray_png
 from fastsketch.sources.sample import ImageSample
 
 fast = pytest.mark.skipif(png._imagecodecs() is None, reason="needs imagecodecs")
