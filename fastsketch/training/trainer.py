@@ -140,7 +140,7 @@ class Trainer:
     def enter_phase(self, *, checked: bool = True) -> None:
         """Make the step of `phase_to_come`: as large micro-batches as memory allows, compiled if `execution` says so.
 
-        Takes minutes where it compiles. Changes nothing of the state.
+        Nothing is to be done where that phase was entered before; where it compiles it takes minutes. The state stays.
 
         Args:
             checked: Compile only if that works, gives what eager mode gives and is faster.
@@ -149,6 +149,8 @@ class Trainer:
             FastSketchError: Not even a single image fits in the device's memory.
         """
         phase, share = self.phase_to_come, self.world.share(self.recipe.data.batch_size)
+        if phase == self.phase:
+            return
         phase.prepare(self.model)
         self.augment = create_augment(self.recipe.augment, replace(self.preprocess, size=phase.size)).to(self.device)
         self.step = step = TrainStep(

@@ -59,7 +59,7 @@ def check_loggers(names: Iterable[str]) -> None:
 
 
 def open_loggers(recipe: Recipe, root: Path) -> list[Logger]:
-    """The services of `training.loggers` for a run in the folder `root`, not begun yet."""
+    """The loggers of `training.loggers` for a run in the folder `root`, not begun yet."""
     return [_LOGGERS[name](recipe, root) for name in recipe.training.loggers]
 
 
@@ -175,7 +175,7 @@ def _import(module: str, name: str, extra: str) -> Any:
 
 
 def _scalars(row: Row) -> list[tuple[str, float]]:
-    """What a record holds, under names that both services group by their first part: `val_top1` → `val/top1`."""
+    """What a record holds, under names that both loggers group by their first part: `val_top1` → `val/top1`."""
     return [
         (name.replace("_", "/", 1) if name.startswith(("train_", "val_")) else name, value)
         for name, value in row.items()

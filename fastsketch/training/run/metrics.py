@@ -55,22 +55,22 @@ _RECORDS = TypeAdapter(list[EpochRecord])
 
 
 class MetricLog:
-    """Keeps `metrics.jsonl` and, beside it, `metrics.csv`, both whole after every epoch, and tells the services.
+    """Keeps `metrics.jsonl` and, beside it, `metrics.csv`, both whole after every epoch, and tells the loggers.
 
-    A context manager: it closes the services.
+    A context manager: it closes the loggers.
 
     Args:
         path: `metrics.jsonl`.
         earlier: Records of earlier sessions, as `resume.pt` keeps them: they are what counts.
-        services: From `open_loggers`; they are begun here.
+        loggers: From `open_loggers`; they are begun here.
     """
 
-    def __init__(self, path: Path, earlier: Sequence[EpochRecord] = (), services: Sequence[Logger] = ()) -> None:
+    def __init__(self, path: Path, earlier: Sequence[EpochRecord] = (), loggers: Sequence[Logger] = ()) -> None:
         self._path = path
-        self._services = services
+        self._loggers = loggers
         self.records = list(earlier)
-        for service in services:
-            service.begin([asdict(record) for record in self.records])
+        for logger in loggers:
+            logger.begin([asdict(record) for record in self.records])
 
     def mend(self) -> None:
         """Write both files anew where they were damaged, shortened or lost; what they hold beyond is done again."""
@@ -84,11 +84,11 @@ class MetricLog:
             self._write()
 
     def add(self, record: EpochRecord) -> None:
-        """Append a record, write both files and tell the services."""
+        """Append a record, write both files and tell the loggers."""
         self.records.append(record)
         self._write()
-        for service in self._services:
-            service.add(asdict(record))
+        for logger in self._loggers:
+            logger.add(asdict(record))
 
     def _write(self) -> None:
         rows = [asdict(each) for each in self.records]
@@ -102,8 +102,8 @@ class MetricLog:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
-        for service in self._services:
-            service.close(failed=kind is not None)
+        for logger in self._loggers:
+            logger.close(failed=kind is not None)
 
 
 def read_records(path: Path) -> list[EpochRecord]:
