@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from fastsketch.demo.classes import FIGURES, Rng
+from fastsketch.demo.classes import FIGURES
+from fastsketch.demo.classes.figure import Rng
 from fastsketch.sources.sample import SPLITS
 from fastsketch.sources.strokes import Stroke, fit_to_canvas, rasterise
 from fastsketch.workers import process_pool

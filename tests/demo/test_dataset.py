@@ -12,14 +12,14 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from fastsketch.demo import dataset
 from fastsketch.demo.classes import FIGURES
 from fastsketch.demo.dataset import DRAWN_CLASSES, draw, draw_dataset, pen_width
-from fastsketch.sources import drawn
 from fastsketch.sources.strokes import rasterise
 
 SIZE = 64
 COUNTS = {"train": 3, "val": 2}
-ROOT = Path(drawn.__file__).parents[2]
+ROOT = Path(dataset.__file__).parents[2]
 
 
 def picture(name: str, index: int, seed: int = 0) -> npt.NDArray[np.uint8]:
