@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
-from fastsketch.config import ConvertConfig, Recipe, validated
+from fastsketch.config import AugmentConfig, ConvertConfig, OptimizerConfig, Recipe, validated
+from fastsketch.config.reference import key_reference, section_names
 from fastsketch.errors import ConfigError
-from fastsketch.recipes import load_recipe, recipe_names, recipe_text
+from fastsketch.recipes import COMMON, load_recipe, recipe_names, recipe_text
 
 
 def recipe_file(folder: Path, text: str) -> str:
@@ -65,6 +68,34 @@ def test_settings_that_are_none_are_not_given() -> None:
 
 
 @pytest.mark.parametrize(
+    "settings",
+    [{"lr": 1e-3}, {"optimizer__lr": 1e-3}, {"optimizer.lr": 1e-3}, {"optimizer": {"lr": 1e-3}}],
+    ids=["common", "underscores", "dotted", "section"],
+)
+def test_a_setting_in_python_has_several_spellings(settings: dict[str, object]) -> None:
+    recipe = load_recipe("quick", **settings)
+    assert recipe.optimizer.lr == 1e-3
+    assert recipe.data == load_recipe("quick").data
+
+
+@pytest.mark.parametrize(("size", "sizes"), [(64, (64,)), ([48, 64], (48, 64))])
+def test_one_image_size_is_that_of_the_whole_training(size: object, sizes: tuple[int, ...]) -> None:
+    assert load_recipe(image_size=size).training.image_sizes == sizes
+
+
+def test_common_settings_are_keys() -> None:
+    assert set(COMMON.values()) <= {key.name for key in key_reference()}
+
+
+def test_a_path_and_a_recipe_are_recipes(tmp_path: Path) -> None:
+    path = Path(recipe_file(tmp_path, "model: {name: resnet10t}\n"))
+    recipe = load_recipe(path)
+    assert recipe.model.name == "resnet10t"
+    assert load_recipe(recipe, seed=3).model == recipe.model
+    assert load_recipe(recipe, seed=3).training.seed == 3
+
+
+@pytest.mark.parametrize(
     ("override", "stage", "field", "value"),
     [
         ("optimizer.lr=3e-4", "optimizer", "lr", 3e-4),  # a string in YAML 1.1
@@ -105,11 +136,36 @@ def test_3e_4_is_a_number_in_a_file_too(tmp_path: Path) -> None:
         ("model.drop_out=0", "model.dropout"),
         ("lr=1", "optimizer.lr"),
         ("training.lr=1", "optimizer.lr"),
+        ("learning_rate=1", "optimizer.lr"),
+        ("img_size=64", "training.image_sizes"),
+        ("batch=64", "data.batch_size"),
+        ("epoch=3", "training.epochs"),
     ],
 )
 def test_an_unknown_key_names_the_nearest(override: str, nearest: str) -> None:
     with pytest.raises(ConfigError, match=rf"unknown key \(did you mean {nearest}\?\)"):
         load_recipe(overrides=[override])
+
+
+@pytest.mark.parametrize("name", ["workers", "num_workers"])
+def test_workers_that_training_does_without_are_explained(name: str) -> None:
+    with pytest.raises(ConfigError, match="training has no workers") as caught:
+        load_recipe("quick", **{name: 4})
+    assert caught.value.hint == f"leave out {name}"
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: ConvertConfig(image_size=96), r"ConvertConfig:\n  image_size: unknown key \(did you mean size\?\)$"),
+        (lambda: OptimizerConfig(learning_rate=1), r"OptimizerConfig:\n  learning_rate: .* \(did you mean lr\?\)$"),
+        (lambda: AugmentConfig(flip=2), r"AugmentConfig:\n  flip: should be less than or equal to 1 \(got 2\)$"),
+        (lambda: Recipe(optimizer={"lrr": 1}), r"Recipe:\n  optimizer\.lrr: .* \(did you mean optimizer\.lr\?\)$"),
+    ],
+)
+def test_a_section_made_by_name_is_told_alike(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^1 problem in the {message}"):
+        make()
 
 
 def test_an_unknown_key_near_to_nothing() -> None:
@@ -354,3 +410,50 @@ def test_other_tokens_are_refused_in_one_line(value: str) -> None:
 def test_patches_in_evaluation_are_not_chosen_automatically() -> None:
     with pytest.raises(ConfigError, match="must be same, all or a number"):
         load_recipe(None, ["model.eval_tokens=auto"])
+
+
+# ----------------------------------------------------------------------------------------------- the keys' reference
+
+
+def all_keys(values: dict[str, object], prefix: str = "") -> list[str]:
+    """What a saved recipe says, from the recipe itself rather than from its types."""
+    keys: list[str] = []
+    for key, value in values.items():
+        keys += all_keys(value, f"{key}.") if isinstance(value, dict) else [prefix + key]
+    return keys
+
+
+def test_every_key_of_a_recipe_is_documented() -> None:
+    reference = key_reference()
+    assert [key.name for key in reference] == all_keys(Recipe().model_dump())
+    assert [key.name for key in reference if len(key.meaning) < 10] == []
+    assert [key.name for key in reference if "\n" in key.meaning or ": " in key.type] == []
+
+
+def test_the_defaults_of_the_reference_make_the_default_recipe() -> None:
+    assert load_recipe(None, [f"{key.name}={key.default}" for key in key_reference()]) == Recipe()
+
+
+@pytest.mark.parametrize(
+    ("name", "type", "default", "meaning"),
+    [
+        ("optimizer.lr", "number > 0", "0.005", "Peak learning rate."),
+        ("schedule.name", "cosine | exponential | constant", "cosine", "`cosine` falls from `optimizer.lr` to"),
+        ("augment.scale", "[number ≥ 0.01 and ≤ 100, number ≥ 0.01 and ≤ 100]", "[0.9, 1.1]", "Smallest and largest"),
+        ("training.patience", "integer ≥ 1 and ≤ 1,000,000 | null", "null", "Stop when .* null is off."),
+        ("training.channels_last", "auto | true | false", "auto", "Convolutions' memory order"),
+        ("training.loggers", "[tensorboard | wandb, ...]", "[]", "Where the metrics go"),
+        ("data.path", "path | null", "null", "The converted data set."),
+    ],
+)
+def test_a_key_is_told_with_type_default_and_meaning(name: str, type: str, default: str, meaning: str) -> None:
+    key = next(key for key in key_reference() if key.name == name)
+    assert (key.type, key.default) == (type, default)
+    assert re.match(meaning, key.meaning)
+
+
+def test_a_section_of_the_reference() -> None:
+    assert [key.name for key in key_reference("evaluation")] == ["evaluation.flip"]
+    assert section_names()[0] == "data"
+    with pytest.raises(ConfigError, match=r"no section 'trainig' \(did you mean training\?\)"):
+        key_reference("trainig")

@@ -35,6 +35,7 @@ class ScheduleConfig(Section):
         name: `cosine` falls from `optimizer.lr` to `min_lr` (Loshchilov and Hutter, 2017); `exponential` is multiplied
             by `decay_rate` from epoch to epoch, evenly over the steps; `constant` stays.
         warmup_epochs: Epochs of linear warm-up from `warmup_lr` to `optimizer.lr` before it.
+        warmup_lr: What the warm-up begins with.
         min_lr: Of `cosine`.
         decay_rate: Of `exponential`.
     """

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import re
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -18,6 +19,9 @@ MOST_PROBLEMS = 10
 _SHORT = reprlib.Repr()
 _SHORT.maxlong = _SHORT.maxstring = _SHORT.maxother = 80
 
+_IN_FULL = {"lr": "learning rate", "wd": "weight decay", "bs": "batch size", "img": "image"}
+"""How other libraries abridge what is a key here, and the other way round."""
+
 _ModelT = TypeVar("_ModelT", bound=BaseModel)
 
 
@@ -30,23 +34,50 @@ def validated(model: type[_ModelT], values: Mapping[str, Any], origin: str) -> _
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False)
+        raise report(model, error, origin) from None
+
+
+def report(model: type[BaseModel], error: ValidationError, origin: str) -> ConfigError:
+    """pydantic's error as ours: everything that is wrong with `origin`, a line each."""
+    found = error.errors(include_url=False, include_context=False)
     problems = [_problem(model, details) for details in found[:MOST_PROBLEMS]]
     if len(found) > MOST_PROBLEMS:
         problems.append(f"and {len(found) - MOST_PROBLEMS:,} more")
     count = "1 problem" if len(found) == 1 else f"{len(found):,} problems"
-    raise ConfigError(f"{count} in the {origin}:\n" + "\n".join(f"  {problem}" for problem in problems))
+    return ConfigError(f"{count} in the {origin}:\n" + "\n".join(f"  {problem}" for problem in problems))
+
+
+def nearest(name: str, keys: Sequence[str]) -> str | None:
+    """The key that `name` most likely means, whatever other libraries call it; None if none is near.
+
+    Args:
+        name: What was written, such as `training.lr`, `img_size` or `augment.rotate`.
+        keys: All that there are, dotted.
+    """
+    last = name.rpartition(".")[2]
+    # Most often the section was forgotten or mixed up: `lr` and `training.lr` mean `optimizer.lr`.
+    if same := [key for key in keys if key.rpartition(".")[2] == last]:
+        return same[0]
+    words = _words(last)
+    alike = {key: len(words & _words(key)) / len(words | _words(key)) for key in keys}
+    near = [key for key in keys if alike[key] >= 0.5]
+    if near:
+        return max(near, key=lambda key: (alike[key], difflib.SequenceMatcher(None, last, key).ratio()))
+    return next(iter(difflib.get_close_matches(name, keys, n=1, cutoff=0.5)), None)
+
+
+def _words(key: str) -> frozenset[str]:
+    """The words of a key without its section, singular and unabridged: `img_sizes` → image, size."""
+    words = " ".join(_IN_FULL.get(word, word) for word in re.split(r"[\W_]+", key.rpartition(".")[2].lower()))
+    return frozenset(word.removesuffix("s") for word in words.split())
 
 
 def _problem(model: type[BaseModel], details: ErrorDetails) -> str:
     """One of pydantic's errors as one line."""
     key = one_line(".".join(str(part) for part in details["loc"]), 80)
     if details["type"] == "extra_forbidden":
-        keys = _dotted_keys(model)
-        # Most often the section was forgotten or mixed up: `lr` and `training.lr` mean `optimizer.lr`.
-        same = [known for known in keys if known.split(".")[-1] == key.split(".")[-1]]
-        near = same or difflib.get_close_matches(key, keys, n=1, cutoff=0.4)
-        return f"{key}: unknown key" + (f" (did you mean {near[0]}?)" if near else "")
+        near = nearest(key, dotted_keys(model))
+        return f"{key}: unknown key" + (f" (did you mean {near}?)" if near else "")
     message = one_line(details["msg"].removeprefix("Value error, ").removeprefix("Input "), 200)
     if details["type"] == "value_error" and isinstance(details["input"], dict | BaseModel):
         return f"{key}: {message}".removeprefix(": ")  # about several keys of a section together, which it names
@@ -61,12 +92,13 @@ def _shown(value: object) -> str:
         return "a huge number"
 
 
-def _dotted_keys(model: type[BaseModel]) -> list[str]:
+def dotted_keys(model: type[BaseModel]) -> list[str]:
+    """All keys of a configuration, its sections included: `optimizer`, `optimizer.name`, ..."""
     keys: list[str] = []
     for name, field in model.model_fields.items():
         inner = field.annotation
         if isinstance(inner, type) and issubclass(inner, BaseModel):
-            keys += [name, *(f"{name}.{key}" for key in _dotted_keys(inner))]
+            keys += [name, *(f"{name}.{key}" for key in dotted_keys(inner))]
         else:
             keys.append(name)
     return keys

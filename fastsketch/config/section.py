@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from fastsketch.config.report import report
+
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass
+else:
+    ModelMetaclass = type(BaseModel)  # which has no public name
 
 
 def _nameable(path: Path) -> Path:
@@ -33,7 +40,21 @@ ElementSide = Annotated[int, Field(ge=1, le=31)]
 BetaParameter = Annotated[float, Field(ge=0, le=32)]
 
 
-class Section(BaseModel):
-    """One section: cannot be changed, has no other keys, and every number in it is finite."""
+class _Reporting(ModelMetaclass):
+    """Makes of pydantic's error, where a section is called for by name, the one that a recipe would get."""
+
+    def __call__(self, *args: Any, **values: Any) -> Any:
+        try:
+            return super().__call__(*args, **values)
+        except ValidationError as error:
+            raise report(self, error, self.__name__) from None  # type: ignore[arg-type]  # it makes models only
+
+
+class Section(BaseModel, metaclass=_Reporting):
+    """One section: cannot be changed, has no other keys, and every number in it is finite.
+
+    Raises:
+        ConfigError: Everything that is wrong with it, a line each.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

@@ -37,7 +37,7 @@ class TrainingConfig(Section):
         save_minutes: Longest time between two writes of `resume.pt`, within an epoch as well.
         image_sizes: Progressive resizing: sides in pixels, none larger than the data set's, in turn over equal parts of
             the epochs, at which the images are augmented and trained on; one that is repeated has a larger part.
-            Validation and the saved model have the last of them. None is the data set's own throughout.
+            Validation and the saved model have the last of them. Without any it is the data set's throughout.
         loggers: Where the metrics go besides JSON lines and CSV.
     """
 
