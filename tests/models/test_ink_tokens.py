@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from fastsketch.errors import ConfigError
-from fastsketch.models.ink_tokens import INK, auto_tokens, ink_patches, keep_inked, select
+from fastsketch.ink import LEAST_INK
+from fastsketch.models.ink_tokens import auto_tokens, ink_patches, keep_inked, select
 from fastsketch.preprocess import Preprocess
 from fastsketch.training.run.checkpoint import load_model, save_model
 
 SIZE, SIDE, GRID = 64, 16, 4
 PATCHES = GRID * GRID
+PLAIN = Preprocess(SIZE)
 STATISTICS = [(0.0, 1.0), (0.98, 0.12), (0.485, 0.225)]
 
 
@@ -79,17 +81,17 @@ def test_with_all_patches_the_logits_are_timms(name: str, side: int, arguments: 
     with torch.inference_mode():
         dense = model(images)
         assert dense.std() > 1e-3  # or equality would show nothing
-        keep_inked(model, PATCHES, eval_tokens=PATCHES)
+        keep_inked(model, PATCHES, PLAIN, eval_tokens=PATCHES)
         torch.testing.assert_close(model(images), dense, rtol=1e-5, atol=1e-5)
-        keep_inked(model, 5, eval_tokens=5)
+        keep_inked(model, 5, PLAIN, eval_tokens=5)
         assert (model(images) - dense).abs().max() > 1e-4  # fewer patches are seen, indeed
-        keep_inked(model, None, eval_tokens=None)
+        keep_inked(model, None, PLAIN, eval_tokens=None)
         torch.testing.assert_close(model(images), dense, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("name", ["test_vit", "test_vit4"])
 def test_gradients_are_timms_with_all_patches(name: str, sketches: Tensor) -> None:
-    dense, ours = make_model(name), keep_inked(make_model(name), PATCHES)
+    dense, ours = make_model(name), keep_inked(make_model(name), PATCHES, PLAIN)
     for model in (dense, ours):
         model.train()
         model(sketches).square().sum().backward()
@@ -106,7 +108,7 @@ def test_kept_patches_have_their_own_positions() -> None:
     with torch.inference_mode():
         tokens = model.norm_pre(model._pos_embed(model.patch_embed(images)))[:, positions]
         expected = model.forward_head(model.norm(model.blocks(tokens)))
-        torch.testing.assert_close(keep_inked(model, 4, eval_tokens=4)(images), expected, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(keep_inked(model, 4, PLAIN, eval_tokens=4)(images), expected, rtol=1e-5, atol=1e-5)
 
 
 # ------------------------------------------------------------------------------------------------- what is kept
@@ -115,7 +117,7 @@ def test_kept_patches_have_their_own_positions() -> None:
 @pytest.mark.parametrize(("mean", "std"), STATISTICS)
 @pytest.mark.parametrize("training", [True, False])
 def test_every_inked_patch_is_kept_if_there_is_room(mean: float, std: float, training: bool) -> None:
-    model = keep_inked(make_model(), 6, eval_tokens=6, mean=mean, std=std).train(training)
+    model = keep_inked(make_model(), 6, Preprocess(SIZE, mean, std), eval_tokens=6).train(training)
     inked = [[0, 5, 15], [3], [1, 2, 3, 7, 11, 15], []]
     images = normalised(paper_with_ink(inked), mean, std)
     for positions, chosen in zip(inked, kept(model, images, 6), strict=True):
@@ -125,7 +127,7 @@ def test_every_inked_patch_is_kept_if_there_is_room(mean: float, std: float, tra
 
 def test_gray_of_248_and_more_is_paper_as_in_a_data_sets_counts() -> None:
     for mean, std in STATISTICS:
-        patches = ink_patches(make_model(), mean=mean, std=std)
+        patches = ink_patches(make_model(), Preprocess(SIZE, mean, std))
         for gray, expected in ((0, 1), (247, 1), (248, 0), (254, 0), (255, 0)):
             image = torch.ones(1, 1, SIZE, SIZE)
             image[..., 20, 20] = gray / 255
@@ -133,13 +135,13 @@ def test_gray_of_248_and_more_is_paper_as_in_a_data_sets_counts() -> None:
 
 
 def test_in_evaluation_the_patches_with_the_most_ink_stay() -> None:
-    model = keep_inked(make_model(), 2, eval_tokens=2)
+    model = keep_inked(make_model(), 2, PLAIN, eval_tokens=2)
     images = paper_with_ink([[0, 1, 2, 3, 4], [9, 6, 3]], [[0.2, 0.9, 0.5, 1.0, 0.4], [0.3, 0.2, 0.1]])
     assert kept(model, images, 2) == [{1, 3}, {9, 6}]
 
 
 def test_in_training_the_choice_among_inked_patches_is_random_and_even() -> None:
-    model = keep_inked(make_model(), 2).train()
+    model = keep_inked(make_model(), 2, PLAIN).train()
     inked = [1, 4, 9, 14]
     torch.manual_seed(0)
     images = paper_with_ink([inked] * 2000, [[0.1, 0.3, 0.6, 1.0]] * 2000)
@@ -149,7 +151,7 @@ def test_in_training_the_choice_among_inked_patches_is_random_and_even() -> None
 
 
 def test_the_choice_follows_torchs_seed() -> None:
-    model = keep_inked(make_model(), 3).train()
+    model = keep_inked(make_model(), 3, PLAIN).train()
     images = paper_with_ink([list(range(16))] * 8)
     choices = []
     for seed in (0, 0, 1):
@@ -159,7 +161,7 @@ def test_the_choice_follows_torchs_seed() -> None:
 
 
 def test_room_that_is_left_goes_to_paper_with_the_most_ink_around_it() -> None:
-    model = keep_inked(make_model(), 5, eval_tokens=5)
+    model = keep_inked(make_model(), 5, PLAIN, eval_tokens=5)
     assert kept(model, paper_with_ink([[5]]), 5) == [{5, 1, 4, 6, 9}]  # the four beside it, not those across corners
     ring = [0, 1, 2, 4, 6, 8, 9, 10]
     assert kept(model, paper_with_ink([ring]), 9) == [{*ring, 5}]  # the hole
@@ -199,7 +201,7 @@ def test_a_selection_is_k_positions_inked_first_and_by_rank(rank: Tensor, share:
 
 
 def test_blank_patches_that_are_not_kept_do_not_matter(sketches: Tensor) -> None:
-    model = keep_inked(make_model(), 7, eval_tokens=7)
+    model = keep_inked(make_model(), 7, PLAIN, eval_tokens=7)
     images = paper_with_ink([[0, 1, 5], [2, 3, 6, 7]])
     patches = model.patch_embed
     chosen = patches.choose(patches.cut(images), 7)
@@ -207,13 +209,13 @@ def test_blank_patches_that_are_not_kept_do_not_matter(sketches: Tensor) -> None
     for row in range(2):
         for position in set(range(PATCHES)) - set(chosen.kept[row].tolist()):
             top, left = position // GRID * SIDE, position % GRID * SIDE
-            faint[row, 0, top : top + SIDE, left : left + SIDE] -= INK * torch.rand(SIDE, SIDE)
+            faint[row, 0, top : top + SIDE, left : left + SIDE] -= LEAST_INK * torch.rand(SIDE, SIDE)
     with torch.inference_mode():
         torch.testing.assert_close(model(faint), model(images), rtol=0, atol=0)
 
 
 def test_permuting_blank_patches_changes_nothing() -> None:
-    model = keep_inked(make_model(), 7, eval_tokens=7)
+    model = keep_inked(make_model(), 7, PLAIN, eval_tokens=7)
     images = paper_with_ink([[0, 1, 5]])
     patches = model.patch_embed
     blank = [position for position in range(PATCHES) if position not in (0, 1, 5)]
@@ -227,10 +229,10 @@ def test_permuting_blank_patches_changes_nothing() -> None:
 
 def test_without_room_for_blank_patches_their_number_does_not_matter_either() -> None:
     # K is exactly the inked ones: the same drawing, at the same place of a grid whose rest is anything, is the same.
-    model = keep_inked(make_model(), 3, eval_tokens=3)
+    model = keep_inked(make_model(), 3, PLAIN, eval_tokens=3)
     images = paper_with_ink([[0, 1, 5]])
     gray = images.clone()
-    gray[gray == 1] = 1 - INK / 2
+    gray[gray == 1] = 1 - LEAST_INK / 2
     own = paper_with_ink([[0, 1, 5]])
     for position in (0, 1, 5):
         top, left = position // GRID * SIDE, position % GRID * SIDE
@@ -247,7 +249,7 @@ def test_it_is_saved_as_timms_own_model_and_evaluates_dense_there(tmp_path: Path
     keys = list(model.state_dict())
     with torch.inference_mode():
         dense = model(sketches)
-    keep_inked(model, 7, eval_tokens=7)
+    keep_inked(model, 7, PLAIN, eval_tokens=7)
     assert list(model.state_dict()) == keys
     save_model(model, tmp_path, Preprocess(SIZE, 0.0, 1.0), list("abcde"))
     opened = timm.create_model(f"local-dir:{tmp_path}", pretrained=True).eval()
@@ -259,7 +261,7 @@ def test_it_is_saved_as_timms_own_model_and_evaluates_dense_there(tmp_path: Path
 
 
 def test_a_deep_copy_is_one_of_its_own(sketches: Tensor) -> None:
-    model = keep_inked(make_model(), 7, eval_tokens=7)
+    model = keep_inked(make_model(), 7, PLAIN, eval_tokens=7)
     average = copy.deepcopy(model)  # as a moving average of the weights is made
     with torch.inference_mode():
         expected = model(sketches)
@@ -274,25 +276,25 @@ def test_progressive_resizing_resamples_the_positions_of_what_is_kept(name: str,
     for size, tokens in ((64, 16), (48, 16), (48, 9), (32, 16)):  # at a size with fewer patches, all are kept
         images = sketches[..., :size, :size]
         with torch.inference_mode():
-            keep_inked(model, None)
+            keep_inked(model, None, PLAIN)
             expected = model(images)
-            keep_inked(model, tokens, eval_tokens=tokens)
+            keep_inked(model, tokens, PLAIN, eval_tokens=tokens)
             torch.testing.assert_close(model(images), expected, rtol=1e-5, atol=1e-5)
-    keep_inked(model, 3, eval_tokens=3)
+    keep_inked(model, 3, PLAIN, eval_tokens=3)
     assert model(sketches[..., :48, :48]).isfinite().all()
 
 
 def test_a_model_may_be_set_to_another_size(sketches: Tensor) -> None:
-    model = keep_inked(make_model(dynamic_img_size=False), 12, eval_tokens=12)
+    model = keep_inked(make_model(dynamic_img_size=False), 12, PLAIN, eval_tokens=12)
     model.set_input_size((32, 32))
     with torch.inference_mode():
         ours = model(sketches[..., :32, :32])
-        keep_inked(model, None)
+        keep_inked(model, None, PLAIN)
         torch.testing.assert_close(ours, model(sketches[..., :32, :32]), rtol=1e-5, atol=1e-5)
 
 
 def test_training_and_evaluation_keep_numbers_of_their_own(sketches: Tensor) -> None:
-    model = keep_inked(make_model(), 5, eval_tokens=9)
+    model = keep_inked(make_model(), 5, PLAIN, eval_tokens=9)
     for training, expected in ((True, 5), (False, 9)):
         embedded = model.train(training).patch_embed(sketches)
         assert embedded.patches.shape == (3, expected, 64)
@@ -302,7 +304,7 @@ def test_training_and_evaluation_keep_numbers_of_their_own(sketches: Tensor) -> 
 @pytest.mark.parametrize("training", [True, False])
 def test_it_compiles_into_one_graph(training: bool, sketches: Tensor) -> None:
     torch._dynamo.reset()
-    model = keep_inked(make_model(depth=1), 7, eval_tokens=7).train(training)
+    model = keep_inked(make_model(depth=1), 7, PLAIN, eval_tokens=7).train(training)
     compiled = torch.compile(model, fullgraph=True, dynamic=False, backend="aot_eager")
     torch.manual_seed(0)
     expected = model(sketches)
@@ -312,7 +314,7 @@ def test_it_compiles_into_one_graph(training: bool, sketches: Tensor) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_chooses_the_same_patches(dtype: torch.dtype, device: torch.device, sketches: Tensor) -> None:
-    model, images = keep_inked(make_model(), 7, eval_tokens=7).to(device), sketches.to(device)
+    model, images = keep_inked(make_model(), 7, PLAIN, eval_tokens=7).to(device), sketches.to(device)
     expected = model.patch_embed(images)
     with torch.autocast(device.type, dtype):
         embedded = model.patch_embed(images)
@@ -324,7 +326,7 @@ def test_half_precision_chooses_the_same_patches(dtype: torch.dtype, device: tor
 
 
 def test_torch_export_takes_it(sketches: Tensor) -> None:
-    model = keep_inked(make_model(), 7, eval_tokens=7)
+    model = keep_inked(make_model(), 7, PLAIN, eval_tokens=7)
     program = torch.export.export(model, (sketches,))
     with torch.inference_mode():
         torch.testing.assert_close(program.module()(sketches), model(sketches))
@@ -332,7 +334,7 @@ def test_torch_export_takes_it(sketches: Tensor) -> None:
 
 @pytest.mark.gpu
 def test_a_training_step_never_waits_for_the_host(sketches: Tensor) -> None:
-    model = keep_inked(make_model(), 7).cuda().train()
+    model = keep_inked(make_model(), 7, PLAIN).cuda().train()
     images = sketches.cuda()
     model(images).sum().backward()
     torch.cuda.set_sync_debug_mode("error")
@@ -349,9 +351,9 @@ def test_a_training_step_never_waits_for_the_host(sketches: Tensor) -> None:
 def test_models_without_patches_to_choose_are_refused_with_those_that_fit(name: str) -> None:
     with torch.device("meta"):
         model = timm.create_model(name, in_chans=1, num_classes=3)
-    assert keep_inked(model, None) is model  # all is what they do anyway
+    assert keep_inked(model, None, PLAIN) is model  # all is what they do anyway
     with pytest.raises(ConfigError, match="no grid of patches") as caught:
-        keep_inked(model, 50)
+        keep_inked(model, 50, PLAIN)
     assert "vit_small" in str(caught.value.hint)
 
 
@@ -360,12 +362,12 @@ def test_models_without_patches_to_choose_are_refused_with_those_that_fit(name: 
 def test_a_number_that_the_grid_does_not_have_is_refused(key: str, number: int) -> None:
     numbers = {"tokens": 4, "eval_tokens": 4, key: number}
     with pytest.raises(ConfigError, match=rf"model\.{key} is {number}, .* 4 × 4 = 16 patches"):
-        keep_inked(make_model(), **numbers)
+        keep_inked(make_model(), preprocess=PLAIN, **numbers)
 
 
 def test_images_of_another_size_are_refused() -> None:
     with pytest.raises(ValueError, match="32"):
-        keep_inked(make_model(dynamic_img_size=False), 4, eval_tokens=4)(torch.ones(1, 1, 32, 32))
+        keep_inked(make_model(dynamic_img_size=False), 4, PLAIN, eval_tokens=4)(torch.ones(1, 1, 32, 32))
 
 
 @settings(max_examples=100, deadline=None)

@@ -14,7 +14,7 @@ from fastsketch.augment import Targets
 from fastsketch.errors import ConfigError
 from fastsketch.evaluation import evaluate_run
 from fastsketch.recipes import load_recipe
-from fastsketch.training import stages
+from fastsketch.training import trainer
 from fastsketch.training.execution.step import TrainStep
 from fastsketch.training.fit import fit
 from fastsketch.training.run.directory import Run
@@ -73,10 +73,12 @@ def test_train_and_val_together_leave_nothing_to_validate(shapes: Path, tmp_path
     assert evaluate_run(run, "test", device="cpu").scores.loss > 0
 
 
-def test_each_stage_is_brought_into_shape_once(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_phase_is_brought_into_shape_once(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[tuple[str, int]] = []
     monkeypatch.setattr(
-        stages, "compile_step", lambda step, augment, batch, params, mode, world: tried.append((mode, augment.size))
+        trainer,
+        "compile_step",
+        lambda step, augment, batch, params, mode, world: tried.append((mode, augment.preprocess.size)),
     )
     overrides = [*SMALL, "training.image_sizes=[16,32]", "training.epochs=4", "training.compile=default"]
     fit(load_recipe(None, overrides, data__path=str(shapes)), Run(tmp_path / "run"))

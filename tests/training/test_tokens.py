@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from shapes import convert_shapes, write_shapes
 from torch import nn
 
 from fastsketch.augment import create_augment
-from fastsketch.config import AugmentConfig, ModelConfig, Recipe
+from fastsketch.config import AugmentConfig, DataConfig, ModelConfig, Recipe
 from fastsketch.errors import ConfigError
 from fastsketch.evaluation import evaluate_run
 from fastsketch.formats.metadata import DatasetMetadata
@@ -23,13 +24,12 @@ from fastsketch.formats.pack import PackSplit
 from fastsketch.models.ink_tokens import ink_patches
 from fastsketch.preprocess import Preprocess
 from fastsketch.recipes import load_recipe
-from fastsketch.training import engine
+from fastsketch.training import tokens as resolution
 from fastsketch.training.fit import fit
 from fastsketch.training.run.directory import Run
 from fastsketch.training.tokens import apply_tokens, resolve_tokens
 
 SIZE = 96
-AUTO = ModelConfig(name="test_vit", tokens="auto")
 STILL = AugmentConfig(rotation=0, translation=0, scale=(1, 1), shear=0, flip=0)
 MIXED = STILL.model_copy(update={"mixup": 1.0})
 
@@ -53,73 +53,70 @@ def make_model(name: str = "test_vit", size: int | None = SIZE) -> nn.Module:
     return model
 
 
-def resolved(split: PackSplit, augment: AugmentConfig = STILL, name: str = "test_vit", size: int = SIZE) -> ModelConfig:
-    return resolve_tokens(AUTO, make_model(name, size), create_augment(augment, Preprocess(size)), split)
+def resolved(folder: Path, augment: AugmentConfig = STILL, name: str = "test_vit", tokens: str | int = "auto") -> Any:
+    """What `model.tokens` of a recipe becomes."""
+    recipe = Recipe(model=ModelConfig(name=name, tokens=tokens), data=DataConfig(path=folder))
+    model = make_model(name, None if "resnet" in name else SIZE)
+    made = create_augment(augment, Preprocess(SIZE))
+    found = resolve_tokens(recipe, model, made, DatasetMetadata.load(folder))
+    assert found == recipe.model_copy(update={"model": recipe.model.model_copy(update={"tokens": found.model.tokens})})
+    return found.model.tokens
 
 
 @pytest.mark.parametrize("statistics", [(0.0, 1.0), (0.95, 0.2)])
 def test_ink_is_counted_in_the_models_input_as_it_was_in_the_data_set(
     split: PackSplit, statistics: tuple[float, float]
 ) -> None:
-    mean, std = statistics
-    patches = ink_patches(make_model(), mean=mean, std=std)
-    images = create_augment(STILL, Preprocess(SIZE, mean, std)).eval()(torch.tensor(split.images))
+    preprocess = Preprocess(SIZE, *statistics)
+    patches = ink_patches(make_model(), preprocess)
+    images = preprocess(torch.tensor(split.images))
     counts = patches.inked(patches.cut(images)).sum(dim=(1, 2)).numpy()
     np.testing.assert_array_equal(counts, split.ink)
 
 
-def test_auto_is_a_number_that_holds_19_of_20_training_images(split: PackSplit) -> None:
-    tokens = resolved(split).tokens
+def test_auto_is_a_number_that_holds_19_of_20_training_images(dataset_folder: Path, split: PackSplit) -> None:
+    tokens = resolved(dataset_folder)
     assert isinstance(tokens, int)
     assert np.mean(split.ink <= tokens) >= 0.95
     assert (tokens + 1) % 8 == 0  # with the class token
     assert tokens < np.quantile(split.ink, 0.95) + 8
 
 
-def test_auto_follows_the_augmentation_and_repeats_itself(split: PackSplit) -> None:
-    tokens = resolved(split).tokens
-    assert resolved(split).tokens == tokens
-    more = resolved(split, MIXED).tokens
+def test_auto_follows_the_augmentation_and_repeats_itself(dataset_folder: Path) -> None:
+    tokens = resolved(dataset_folder)
+    assert resolved(dataset_folder) == tokens
+    more = resolved(dataset_folder, MIXED)
     assert more == "all" or more > tokens  # two sketches on each other
 
 
-def test_auto_counts_in_the_models_own_patches(split: PackSplit) -> None:
-    model = make_model("vit_tiny_patch16_224")
-    coarse = resolve_tokens(AUTO, model, create_augment(STILL, Preprocess(SIZE)), split).tokens
-    fine = resolve_tokens(
-        AUTO, make_model("vit_small_patch8_224"), create_augment(STILL, Preprocess(SIZE)), split
-    ).tokens
-    assert fine > coarse
+def test_auto_counts_in_the_models_own_patches(dataset_folder: Path) -> None:
+    coarse = resolved(dataset_folder, name="vit_tiny_patch16_224")
+    assert resolved(dataset_folder, name="vit_small_patch8_224") > coarse
 
 
 def test_dense_images_fall_back_to_all_with_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    dataset = write_pack(tmp_path / "noise", {"train": 20}, size=SIZE)
+    write_pack(tmp_path / "noise", {"train": 20}, size=SIZE)
     with caplog.at_level(logging.INFO, logger="fastsketch"):
-        config = resolved(PackSplit(tmp_path / "noise", dataset, "train"))
-    assert config.tokens == "all"
+        assert resolved(tmp_path / "noise") == "all"
     assert [record.getMessage() for record in caplog.records] == [
         "ink tokens: all 36 patches are kept, for images have ink in 100 %"
     ]
 
 
-def test_auto_logs_what_it_chose(split: PackSplit, caplog: pytest.LogCaptureFixture) -> None:
+def test_auto_logs_what_it_chose(dataset_folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="fastsketch"):
-        tokens = resolved(split).tokens
+        tokens = resolved(dataset_folder)
     assert f"{tokens} of 36 patches" in caplog.text
 
 
-def test_auto_needs_a_vision_transformer(split: PackSplit) -> None:
+def test_auto_needs_a_vision_transformer(dataset_folder: Path) -> None:
     with pytest.raises(ConfigError, match="no grid of patches"):
-        resolve_tokens(AUTO, make_model("test_resnet", None), create_augment(STILL, Preprocess(SIZE)), split)
+        resolved(dataset_folder, name="test_resnet")
 
 
-def test_numbers_and_all_stay_what_they_are(split: PackSplit) -> None:
+def test_numbers_and_all_stay_what_they_are(dataset_folder: Path) -> None:
     for tokens in ("all", 5):
-        config = ModelConfig(tokens=tokens)
-        assert (
-            resolve_tokens(config, make_model("test_resnet", None), create_augment(STILL, Preprocess(SIZE)), split)
-            == config
-        )
+        assert resolved(dataset_folder, name="test_resnet", tokens=tokens) == tokens
 
 
 @pytest.mark.parametrize(
@@ -204,7 +201,7 @@ def test_a_resumed_run_goes_on_with_the_number_it_had(
 
     with pytest.raises(KeyboardInterrupt):
         fit(tokens_recipe(dataset_folder, 2), parts, on_step=stop)
-    monkeypatch.setattr(engine, "resolve_tokens", None)  # another device would count otherwise
+    monkeypatch.setattr(resolution, "_inked", None)  # another device would count otherwise
     fit(tokens_recipe(dataset_folder, 2), parts, resume=True)
     ours, expected = (load_file(run.last / "model.safetensors") for run in (parts, whole))
     for key, value in expected.items():

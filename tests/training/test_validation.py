@@ -7,8 +7,7 @@ import torch
 import torch.nn.functional as F
 from shapes import CLASSES, convert_shapes, write_shapes
 
-from fastsketch.augment import SketchAugment
-from fastsketch.config import AugmentConfig, EvaluationConfig, ModelConfig, Recipe
+from fastsketch.config import EvaluationConfig, ModelConfig, Recipe
 from fastsketch.errors import ConfigError
 from fastsketch.evaluation import evaluate_run
 from fastsketch.formats.metadata import DatasetMetadata
@@ -73,12 +72,10 @@ def test_flipping_averages_the_probabilities_of_both_images(shapes: Path, model:
     with torch.inference_mode():
         plain, mirrored = (model(images / 255).softmax(dim=1) for images in (gray, gray.flip(-1)))
     mean = (plain + mirrored) / 2
-    scores = validate(
-        model, SketchAugment(AugmentConfig(), Preprocess(32)), loader(shapes), accuracy_metrics(3), flip=True
-    )
+    scores = validate(model, Preprocess(32), loader(shapes), accuracy_metrics(3), flip=True)
     assert scores.loss == pytest.approx(F.nll_loss(mean.log(), labels).item(), rel=1e-4)
     assert scores.top1 == pytest.approx((mean.argmax(dim=1) == labels).float().mean().item())
-    without = validate(model, SketchAugment(AugmentConfig(), Preprocess(32)), loader(shapes), accuracy_metrics(3))
+    without = validate(model, Preprocess(32), loader(shapes), accuracy_metrics(3))
     assert without.loss == pytest.approx(F.nll_loss(plain.log(), labels).item(), rel=1e-4)
     assert abs(scores.loss - without.loss) > 1e-3
 
@@ -87,16 +84,12 @@ def test_evaluate_says_what_validation_says_with_a_flip(shapes: Path, model: tor
     recipe = load_recipe(None, ["evaluation.flip=true", "data.eval_batch_size=8"], data__path=str(shapes))
     assert recipe.evaluation == EvaluationConfig(flip=True)
     run = finished(tmp_path / "run", recipe, shapes, model, 32)
-    scores = validate(
-        model, SketchAugment(AugmentConfig(), Preprocess(32)), loader(shapes), accuracy_metrics(3), flip=True
-    )
+    scores = validate(model, Preprocess(32), loader(shapes), accuracy_metrics(3), flip=True)
     evaluation = evaluate_run(run, "val", device="cpu")
     assert evaluation.scores == scores
     assert evaluation.confusion.trace() == round(scores.top1 * 30)
     without = evaluate_run(run, "val", device="cpu", flip=False)
-    assert without.scores == validate(
-        model, SketchAugment(AugmentConfig(), Preprocess(32)), loader(shapes), accuracy_metrics(3)
-    )
+    assert without.scores == validate(model, Preprocess(32), loader(shapes), accuracy_metrics(3))
     assert {path.name for path in run.evaluation.glob("*.json")} == {"best-val.json", "best-val-flip.json"}
 
 
@@ -105,11 +98,9 @@ def test_a_run_that_ended_at_a_smaller_size_is_evaluated_at_it(
 ) -> None:
     recipe = load_recipe(None, ["training.image_sizes=[16, 24]", "data.eval_batch_size=8"], data__path=str(shapes))
     run = finished(tmp_path / "run", recipe, shapes, model, 24)
-    scores = validate(model, SketchAugment(AugmentConfig(), Preprocess(24)), loader(shapes), accuracy_metrics(3))
+    scores = validate(model, Preprocess(24), loader(shapes), accuracy_metrics(3))
     assert evaluate_run(run, "val", device="cpu").scores == scores
-    assert scores != validate(
-        model, SketchAugment(AugmentConfig(), Preprocess(32)), loader(shapes), accuracy_metrics(3)
-    )
+    assert scores != validate(model, Preprocess(32), loader(shapes), accuracy_metrics(3))
 
 
 def test_a_data_set_of_another_size_than_the_runs_is_refused(

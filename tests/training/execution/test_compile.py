@@ -11,7 +11,7 @@ from steps import BATCH, CLASSES, SIZE, make_step, small_model
 from torch import nn
 
 from fastsketch.errors import FastSketchError
-from fastsketch.training import compilation
+from fastsketch.training.execution import compile as compilation
 from fastsketch.training.execution.compile import compile_step, difference, fit_in_memory, largest_divisor, trial_batch
 from fastsketch.training.execution.distributed import World
 from fastsketch.training.execution.step import Probe

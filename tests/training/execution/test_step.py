@@ -10,7 +10,7 @@ from fastsketch.augment import SketchAugment
 from fastsketch.config import AugmentConfig
 from fastsketch.errors import ConfigError
 from fastsketch.preprocess import Preprocess
-from fastsketch.training import precision as precisions
+from fastsketch.training.execution import precision as precisions
 from fastsketch.training.execution.compile import trial_batch
 from fastsketch.training.execution.precision import resolve_precision
 

@@ -42,35 +42,35 @@ def record(epoch: int, top1: float | None = 0.5) -> EpochRecord:
     return EpochRecord(epoch, epoch * 12, 1e-3, 2.0 / epoch, loss, top1, top5, 3.0, 640.0)
 
 
-def session(root: Path, tracker: str, epochs: range, top1: float | None = 0.5) -> None:
+def session(root: Path, logger: str, epochs: range, top1: float | None = 0.5) -> None:
     """One session of a run that begins after the epochs before `epochs`."""
     root.mkdir(exist_ok=True)
-    services = open_loggers(recipe(tracker), root)
+    loggers = open_loggers(recipe(logger), root)
     path = root / "metrics.jsonl"
     earlier = read_records(path)[: epochs.start - 1] if path.is_file() else []
-    with MetricLog(path, earlier, services) as tracking:
+    with MetricLog(path, earlier, loggers) as log:
         for epoch in epochs:
-            tracking.add(record(epoch, top1))
+            log.add(record(epoch, top1))
 
 
 # -------------------------------------------------------------------------------------------------------- missing
 
 
 @pytest.mark.parametrize(
-    ("tracker", "module", "extra"),
+    ("logger", "module", "extra"),
     [("tensorboard", "torch.utils.tensorboard", "'.[tensorboard]'"), ("wandb", "wandb", "'.[wandb]'")],
 )
-def test_a_tracker_that_is_not_installed_is_named_with_its_extra(
-    monkeypatch: pytest.MonkeyPatch, tracker: str, module: str, extra: str
+def test_a_logger_that_is_not_installed_is_named_with_its_extra(
+    monkeypatch: pytest.MonkeyPatch, logger: str, module: str, extra: str
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(BackendMissing) as caught:
-        check_loggers(recipe(tracker).training.loggers)
+        check_loggers(recipe(logger).training.loggers)
     assert extra in str(caught.value)
     check_loggers(recipe().training.loggers)
 
 
-def test_trackers_are_imported_only_when_asked_for() -> None:
+def test_loggers_are_imported_only_when_asked_for() -> None:
     script = """
 import sys
 from pathlib import Path
@@ -131,8 +131,8 @@ def test_what_was_not_validated_is_left_out(tmp_path: Path) -> None:
 
 def test_an_epoch_is_on_the_disk_at_once(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
-    with MetricLog(tmp_path / "metrics.jsonl", (), open_loggers(recipe("tensorboard"), tmp_path)) as tracker:
-        tracker.add(record(1))
+    with MetricLog(tmp_path / "metrics.jsonl", (), open_loggers(recipe("tensorboard"), tmp_path)) as log:
+        log.add(record(1))
         assert scalars(tmp_path / "tensorboard")["val/top1"] == [(1, 0.5)]
 
 
@@ -252,8 +252,8 @@ def test_what_wandb_refuses_is_one_line(
 
 
 def test_a_run_that_fails_is_marked(tmp_path: Path, wandb: FakeWandb) -> None:
-    services = open_loggers(recipe("wandb"), tmp_path)
-    with pytest.raises(RuntimeError), MetricLog(tmp_path / "metrics.jsonl", (), services):
+    loggers = open_loggers(recipe("wandb"), tmp_path)
+    with pytest.raises(RuntimeError), MetricLog(tmp_path / "metrics.jsonl", (), loggers):
         raise RuntimeError
     assert wandb.exit_codes == [1]
 
@@ -270,7 +270,7 @@ def local(self, address):
     return connect(self, address)
 socket.socket.connect = local
 sys.path.insert(0, {str(Path(__file__).parent)!r})
-from test_services import session
+from test_loggers import session
 for epochs in (range(1, 3), range(2, 4)):
     session(Path({str(tmp_path / "run")!r}), "wandb", epochs)
 """

@@ -31,10 +31,10 @@ class Listener:
 
 def test_both_files_hold_every_epoch(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    tracker = MetricLog(path)
+    log = MetricLog(path)
     for epoch in (1, 2, 3):
-        tracker.add(record(epoch))
-        assert read_records(path) == tracker.records == [record(each) for each in range(1, epoch + 1)]
+        log.add(record(epoch))
+        assert read_records(path) == log.records == [record(each) for each in range(1, epoch + 1)]
         with (tmp_path / "metrics.csv").open(newline="") as table:
             rows = list(csv.DictReader(table))
         assert [int(row["step"]) for row in rows] == [12 * each for each in range(1, epoch + 1)]
@@ -63,13 +63,13 @@ def test_a_resumed_run_drops_the_epochs_that_it_repeats(tmp_path: Path) -> None:
     assert read_records(path) == [record(1), record(2), record(3, 0.75)]
 
 
-def test_services_hear_of_everything(tmp_path: Path) -> None:
+def test_loggers_hear_of_everything(tmp_path: Path) -> None:
     path, listeners = tmp_path / "metrics.jsonl", (Listener(), Listener())
-    with MetricLog(path, (), listeners[:1]) as tracker:
-        tracker.add(record(1))
-        tracker.add(record(2))
-    with pytest.raises(KeyboardInterrupt), MetricLog(path, [record(1)], listeners[1:]) as tracker:  # noqa: PT012
-        tracker.add(record(2))
+    with MetricLog(path, (), listeners[:1]) as log:
+        log.add(record(1))
+        log.add(record(2))
+    with pytest.raises(KeyboardInterrupt), MetricLog(path, [record(1)], listeners[1:]) as log:  # noqa: PT012
+        log.add(record(2))
         raise KeyboardInterrupt
     assert listeners[0].calls == [("begin", []), ("add", 1), ("add", 2), ("close", False)]
     assert listeners[1].calls == [("begin", [1]), ("add", 2), ("close", True)]

@@ -73,7 +73,7 @@ def test_ctrl_c_saves_the_step_and_resume_ends_in_the_same_bits(
     whole, broken = Run(tmp_path / "whole"), Run(tmp_path / "broken")
     undisturbed = fit(config, whole)
     stop_after(broken, config, 2, 5)
-    state = next(saved_states(broken.resume))
+    state = next(saved_states(broken.resume_path))
     assert (state.epoch, state.steps) == (1, 5)
     done: list[int] = []
     records = fit(config, broken, resume=True, on_step=lambda epoch, step, _: done.append(epoch * STEPS + step))
@@ -134,7 +134,7 @@ def test_a_damaged_state_falls_back_to_the_one_before(
     whole, broken = Run(tmp_path / "whole"), Run(tmp_path / "broken")
     fit(config, whole)
     stop_after(broken, config, 2, 5)
-    broken.resume.write_bytes(broken.resume.read_bytes()[:1000])
+    broken.resume_path.write_bytes(broken.resume_path.read_bytes()[:1000])
     with caplog.at_level(logging.INFO, "fastsketch"):
         fit(config, broken, resume=True)
     assert "resume.pt is damaged" in caplog.text
@@ -192,29 +192,30 @@ def test_the_average_is_what_is_validated_and_saved(shapes: Path, tmp_path: Path
     first, second = fit(recipe(shapes), plain), fit(recipe(shapes, "training.ema=0.5"), averaged)
     assert [record.train_loss for record in first] == [record.train_loss for record in second]
     assert all(one.val_loss != other.val_loss for one, other in zip(first, second, strict=True))
-    state = next(saved_states(averaged.resume))
+    state = next(saved_states(averaged.resume_path))
+    assert state.ema
     saved = load_file(averaged.last / "model.safetensors")
-    assert all(torch.equal(saved[key], tensor) for key, tensor in (state.ema or {}).items())
+    assert all(torch.equal(saved[key], tensor) for key, tensor in state.ema.items())
 
 
-def test_the_clock_keeps_what_saving_and_validation_took_in_reserve() -> None:
-    clock = StopController(1.0, math.inf, World(), CPU)
-    assert clock.due(0) is None
-    clock.validation_seconds = 61
-    assert clock.due(0) is None
-    assert clock.due(0, before_validation=True) == "stop"
-    clock.save_seconds = 61
-    assert clock.due(0) == "stop"
+def test_the_controller_keeps_what_saving_and_validation_took_in_reserve() -> None:
+    stop = StopController(1.0, math.inf, World(), CPU)
+    assert stop.due(0) is None
+    stop.validation_seconds = 61
+    assert stop.due(0) is None
+    assert stop.due(0, before_validation=True) == "stop"
+    stop.save_seconds = 61
+    assert stop.due(0) == "stop"
 
 
 def test_signals_are_heard_once_and_only_in_the_main_thread() -> None:
-    clock = StopController(None, math.inf, World(), CPU)
+    stop = StopController(None, math.inf, World(), CPU)
     before = signal.getsignal(signal.SIGTERM)
-    with clock.listening():
+    with stop.listening():
         os.kill(os.getpid(), signal.SIGTERM)
-        assert clock.due(0) == "stop"
+        assert stop.due(0) == "stop"
         with pytest.raises(Interrupted) as stopped:
-            clock.raise_if_asked()
+            stop.raise_if_asked()
         assert stopped.value.signal == signal.SIGTERM
         assert signal.getsignal(signal.SIGTERM) == before
     heard: list[bool] = []
@@ -234,16 +235,16 @@ def test_a_closed_terminal_is_heard_once_unless_it_is_ignored() -> None:
     before = signal.getsignal(signal.SIGHUP)
     try:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
-        clock = StopController(None, math.inf, World(), CPU)
-        with clock.listening():
+        stop = StopController(None, math.inf, World(), CPU)
+        with stop.listening():
             os.kill(os.getpid(), signal.SIGHUP)
             os.kill(os.getpid(), signal.SIGHUP)
-            assert clock.due(0) == "stop"
+            assert stop.due(0) == "stop"
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        clock = StopController(None, math.inf, World(), CPU)
-        with clock.listening():
+        stop = StopController(None, math.inf, World(), CPU)
+        with stop.listening():
             os.kill(os.getpid(), signal.SIGHUP)
-            assert clock.due(0) is None
+            assert stop.due(0) is None
     finally:
         signal.signal(signal.SIGHUP, before)
