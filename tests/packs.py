@@ -5,13 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from fastsketch.errors import BackendMissing
+from fastsketch.formats.beton import require_ffcv
 from fastsketch.formats.export import FORMATS, export
 from fastsketch.formats.metadata import DatasetMetadata, SourceRecord, SplitRecord
 from fastsketch.formats.pack import PackWriter
 from fastsketch.ink import count_ink_patches
 
 CLASSES = ["ant", "bee", "cat", "dog", "eel"]
+_LIBRARIES = {"ffcv": "ffcv", "dali": "nvidia.dali"}
 
 
 def write_pack(folder: Path, counts: dict[str, int], size: int = 24) -> DatasetMetadata:
@@ -44,3 +48,22 @@ def write_all_formats(folder: Path, counts: dict[str, int], size: int = 24) -> D
     metadata = export(folder, write_pack(folder, counts, size), FORMATS)
     metadata.save(folder)
     return metadata
+
+
+def write_formats_at_hand(folder: Path, counts: dict[str, int], size: int = 24) -> DatasetMetadata:
+    """The same, without FFCV's where it is not installed: the other loaders need none of its files."""
+    try:
+        require_ffcv()
+    except BackendMissing:
+        formats = [format for format in FORMATS if format != "ffcv"]
+    else:
+        formats = list(FORMATS)
+    metadata = export(folder, write_pack(folder, counts, size), formats)
+    metadata.save(folder)
+    return metadata
+
+
+def skip_without_library(loader: str) -> None:
+    """Skip a test of a loader whose own library is not installed; `resident` and `pack` need none."""
+    if loader in _LIBRARIES:
+        pytest.importorskip(_LIBRARIES[loader])

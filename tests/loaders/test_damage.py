@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from flips import flipped, spread_bits
-from packs import write_all_formats
+from packs import skip_without_library, write_formats_at_hand
 
 from fastsketch.errors import DataError
 from fastsketch.formats.files import FileRecord
@@ -33,16 +33,14 @@ SMALL = ("train.labels.i64", "train.ink.u16", "train.ids.jsonl")
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pytest.importorskip("ffcv")
     folder = tmp_path_factory.mktemp("damage") / "data"
-    write_all_formats(folder, {"train": 60, "val": 20})
+    write_formats_at_hand(folder, {"train": 60, "val": 20})
     return folder
 
 
 @pytest.fixture(params=FILES)
 def name(request: pytest.FixtureRequest) -> str:
-    if request.param == "dali":
-        pytest.importorskip("nvidia.dali")
+    skip_without_library(request.param)
     return request.param
 
 
@@ -134,6 +132,7 @@ def put(at: int, *numbers: int, width: int = 8) -> Callable[[bytearray], None]:
 @pytest.mark.parametrize("bit", range(0, 40 * 8, 7))
 def test_a_beton_with_another_header_is_not_believed(data: Path, tmp_path: Path, bit: int) -> None:
     """M12: tracebacks, and an allocation of 96 GiB: its first 40 bytes say how many fields, samples and bytes."""
+    skip_without_library("ffcv")
 
     def change(content: bytearray) -> None:
         content[bit // 8] ^= 1 << bit % 8
@@ -149,6 +148,7 @@ def test_a_beton_with_another_header_is_not_believed(data: Path, tmp_path: Path,
 )
 def test_a_beton_with_other_tables_is_not_believed(data: Path, tmp_path: Path, at: int, number: int) -> None:
     """M12: label 999 or −1 reaches the step; addresses outside the file."""
+    skip_without_library("ffcv")
     folder = forged(data, tmp_path / "data", "train.beton", put(at, number))
     with pytest.raises(DataError, match=r"train\.beton is not as it was written"):
         opened(folder, "ffcv", verify=False)
@@ -157,7 +157,7 @@ def test_a_beton_with_other_tables_is_not_believed(data: Path, tmp_path: Path, a
 @pytest.mark.parametrize("label", [-1, 999, 1 << 62])
 def test_labels_and_places_in_tars_never_leave_their_range(data: Path, tmp_path: Path, label: int) -> None:
     """M12: a device assert on a GPU. The pack's labels are verified, those in the tars are not looked at."""
-    pytest.importorskip("nvidia.dali")
+    skip_without_library("dali")
     sample = 512 + 1024 + 512 + 512  # two headers, the image and the target of each
     folder = forged(data, tmp_path / "data", "train-00000.tar", put(2 * sample - 512, label, label))
     labels = torch.from_numpy(PackSplit(data, DatasetMetadata.load(data), "train").labels)
@@ -185,7 +185,7 @@ def test_an_index_that_is_not_that_of_its_tar_is_not_believed(
     data: Path, tmp_path: Path, change: Callable[[bytearray], None]
 ) -> None:
     """M12: DALI reads where the index points to."""
-    pytest.importorskip("nvidia.dali")
+    skip_without_library("dali")
     folder = forged(data, tmp_path / "data", "train-00000.idx", change)
     with pytest.raises(DataError, match=r"train-00000\.idx is not as it was written"):
         opened(folder, "dali", verify=False)
@@ -196,7 +196,7 @@ def test_a_tar_of_another_length_is_not_believed(
     data: Path, tmp_path: Path, change: Callable[[bytearray], None]
 ) -> None:
     """M12: its index points behind its end."""
-    pytest.importorskip("nvidia.dali")
+    skip_without_library("dali")
     folder = forged(data, tmp_path / "data", "train-00000.tar", change)
     with pytest.raises(DataError, match=r"train-00000\.tar is not of 60 samples"):
         opened(folder, "dali", verify=False)
@@ -250,7 +250,7 @@ def no_thread_stays() -> Iterator[None]:
 @pytest.mark.usefixtures("no_thread_stays")
 def test_the_verifier_stops_at_once(tmp_path: Path) -> None:
     """A run that is stopped in its first epoch does not wait for gigabytes to be read."""
-    metadata = write_all_formats(tmp_path / "data", {"train": 60})
+    metadata = write_formats_at_hand(tmp_path / "data", {"train": 60})
     with (tmp_path / "data" / "train.images.u8").open("r+b") as file:
         file.truncate(1 << 40)  # a hole, an hour of reading
     images = metadata.splits["train"].files["images"].model_copy(update={"bytes": 1 << 40})
@@ -263,7 +263,7 @@ def test_the_verifier_stops_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("no_thread_stays")
 def test_the_verifier_names_what_cannot_be_read(tmp_path: Path) -> None:
-    metadata = write_all_formats(tmp_path / "data", {"train": 60})
+    metadata = write_formats_at_hand(tmp_path / "data", {"train": 60})
     path = tmp_path / "data" / "train.ink.u16"
     path.unlink()
     for make, said in ((lambda: None, "is missing"), (lambda: os.mkfifo(path), "is no regular file")):
