@@ -96,7 +96,7 @@ def convert_dataset(
         classes = chosen_classes(source, config)
         formats = _formats(config)
         fingerprint = _fingerprint(source, config, spec)
-        if complete := place.complete(fingerprint, formats):
+        if complete := place.complete(fingerprint, formats, source):
             return complete
         place.check(overwrite=config.overwrite)
         with exclusive(place.partial):
@@ -288,8 +288,8 @@ def _append(
     """Append a chunk's images to the splits they belong to, and note it in the journal."""
     kept: list[Item] = []
     for position, item in enumerate(items):
-        journal.begin(item.label, classes)
-        journal.pass_by(item.sample, item.offset, item.listed)
+        journal.begin(item.label, item.state, classes)
+        journal.pass_by(item.offset, item.listed)
         if reason := chunk.failures.get(position):
             if strict:
                 raise DataError(f"{item.sample.id}: {reason}", hint="mend or remove it, or drop --strict to skip it")

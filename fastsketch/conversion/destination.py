@@ -26,7 +26,7 @@ from fastsketch.errors import ConfigError, FastSketchError, one_line
 from fastsketch.formats.metadata import FILE_NAME, DatasetMetadata
 from fastsketch.formats.names import COLUMNS
 from fastsketch.locks import exclusive
-from fastsketch.sources.sample import SPLITS
+from fastsketch.sources.sample import SPLITS, Source
 
 log = logging.getLogger(__name__)
 
@@ -153,14 +153,19 @@ class Destination:
         if others := [name for name in names if not _is_work(name) or (self.partial / name).is_dir()]:
             raise _foreign(self.partial, others)
 
-    def complete(self, fingerprint: str, formats: Iterable[str]) -> DatasetMetadata | None:
+    def complete(self, fingerprint: str, formats: Iterable[str], source: Source) -> DatasetMetadata | None:
         """The data set, if an earlier call of the same command was killed with no more to do than to clear up.
+
+        It is not what the command asks for any more if the source has changed since.
 
         Raises:
             FastSketchError: That call is still at it.
         """
         journal = Journal.read(self.folder)
         if journal is None or journal.fingerprint != fingerprint or not (self.folder / FILE_NAME).is_file():
+            return None
+        if changed := journal.changed_class(source):
+            log.warning("%s: files of class '%s' have changed since it was converted", self.folder, changed)
             return None
         with exclusive(self.folder):
             metadata = DatasetMetadata.load(self.folder)
@@ -215,7 +220,8 @@ class Destination:
         """Delete the data set that was replaced: what its note names, and no more."""
         note = _note(self.earlier)
         if note is not None:
-            for name in (FILE_NAME, *note.replaced, NOTE):  # without the first it is no data set, half deleted or not
+            # Without the first it is no data set, half deleted or not; the last says that all this is ours.
+            for name in (FILE_NAME, Journal.FILE_NAME, *note.replaced, NOTE):
                 path = self.earlier / name
                 if path.is_symlink() or path.is_file():
                     path.unlink()

@@ -14,7 +14,7 @@ from fastsketch import atomic
 from fastsketch.errors import DataError
 from fastsketch.formats.metadata import Skipped
 from fastsketch.formats.names import pack_names
-from fastsketch.sources.sample import SPLITS, Sample, Source
+from fastsketch.sources.sample import SPLITS, Source
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +34,8 @@ class Journal(BaseModel):
         fingerprint: All settings that decide the resulting bytes.
         label: The class under way.
         offset: Samples of that class that are done.
-        last: Id of the last sample done: if it is elsewhere now, the source has changed in the meantime.
-        listed: All samples of that class, likewise.
+        listed: All samples of that class.
+        sources: What the files of each class begun, up to the one under way, were when it was listed.
         class_samples: Images of that class that could be decoded.
         done: Images written.
         skipped: Samples that could not be decoded.
@@ -50,8 +50,8 @@ class Journal(BaseModel):
     fingerprint: str
     label: NonNegativeInt = 0
     offset: NonNegativeInt = 0
-    last: str = ""
     listed: NonNegativeInt = 0
+    sources: list[str] = []
     class_samples: NonNegativeInt = 0
     done: NonNegativeInt = 0
     skipped: list[Skipped] = []
@@ -81,8 +81,10 @@ class Journal(BaseModel):
         same = journal is not None and journal.fingerprint == fingerprint
         if journal is None or (same and not journal._consistent(len(source.class_names), size)):
             log.warning("%s is damaged: starting over", path)
-        elif not same or not journal._fits(source):
+        elif not same:
             log.info("%s was begun with other settings or other files: starting over", partial)
+        elif changed := journal.changed_class(source):
+            log.warning("%s: files of class '%s' have changed since: starting over", partial, changed)
         elif damage := journal._missing(partial):
             log.warning("%s is shorter than recorded: starting over", damage)
         else:
@@ -95,15 +97,18 @@ class Journal(BaseModel):
         """Write the journal, atomically."""
         atomic.write_text(partial / self.FILE_NAME, self.model_dump_json())
 
-    def begin(self, label: int, classes: tuple[str, ...]) -> None:
-        """Go on to a class, if it is not the one under way."""
-        if label != self.label:
+    def begin(self, label: int, state: str, classes: tuple[str, ...]) -> None:
+        """Go on to a class whose files were in `state`, if it is not the one under way."""
+        if label < len(self.sources):
+            return
+        if self.sources:
             self.finish_class(classes)
-            self.label, self.class_samples = label, 0
+        self.label, self.class_samples = label, 0
+        self.sources.append(state)
 
-    def pass_by(self, sample: Sample, offset: int, listed: int) -> None:
+    def pass_by(self, offset: int, listed: int) -> None:
         """Note that the sample at `offset` of its class of `listed` samples is done, whatever came of it."""
-        self.offset, self.last, self.listed = offset + 1, sample.id, listed
+        self.offset, self.listed = offset + 1, listed
 
     def count(self, split: str, samples: int, sums: npt.NDArray[np.uint64]) -> None:
         """Add `samples` images with the pixel sums uint64 [samples, 2] to a split's totals."""
@@ -122,12 +127,10 @@ class Journal(BaseModel):
                 hint=f"the last: {self.skipped[-1].id} ({self.skipped[-1].reason})" if self.skipped else None,
             )
 
-    def _fits(self, source: Source) -> bool:
-        """Whether the class under way is what it was: of as many samples, the last one done in the same place."""
-        if not self.offset:
-            return True
-        samples = source.samples(self.label)
-        return len(samples) == self.listed and samples[self.offset - 1].id == self.last
+    def changed_class(self, source: Source) -> str | None:
+        """A class that is begun and whose files are not what they were; nothing is read for it but names and times."""
+        named = enumerate(zip(source.class_names, self.sources, strict=False))
+        return next((name for label, (name, state) in named if source.state(label) != state), None)
 
     def _consistent(self, classes: int, size: int) -> bool:
         """Whether all numbers go together, for images of `size` px."""
@@ -135,6 +138,7 @@ class Journal(BaseModel):
         widths = {"images": size * size, "labels": 8, "ink": 2}
         return (
             self.label < classes
+            and len(self.sources) == (self.label + 1 if self.offset else 0)
             and self.class_samples <= self.offset <= self.listed
             and self.class_samples <= self.done == sum(total.samples for total in totals.values())
             and {*self.totals, *self.lengths} <= {*SPLITS}

@@ -21,13 +21,23 @@ DEFAULT_SPLIT = "0.8/0.1/0.1"
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One step of the plan: a sample, its label and split, and its place among all that are listed of its class."""
+    """One step of the plan.
+
+    Attributes:
+        sample: What is to be decoded.
+        label: Its class.
+        split: Where it goes.
+        offset: Its place among all samples of its class.
+        listed: How many these are.
+        state: What the files of its class were before they were listed (`Source.state`).
+    """
 
     sample: Sample
     label: int
     split: str
     offset: int
     listed: int
+    state: str
 
     @property
     def share(self) -> float:
@@ -90,6 +100,7 @@ def plan(
     """All items from where the journal left off; classes already done are not even listed."""
     first_label, first_offset = journal.label, journal.offset
     for label in range(first_label, len(classes)):
+        state = source.state(label)  # before the listing: what changes from here on is noticed by the next call
         samples = source.samples(label)
         splits = [sample.split for sample in samples]
         if spec:
@@ -99,4 +110,4 @@ def plan(
         for offset in range(first_offset if label == first_label else 0, len(samples)):
             split = splits[offset]
             if split is not None:
-                yield Item(samples[offset], label, split, offset, len(samples))
+                yield Item(samples[offset], label, split, offset, len(samples), state)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from fastsketch.errors import DataError
-from fastsketch.sources.files import open_regular
+from fastsketch.sources.files import open_regular, state_of
 from fastsketch.sources.sample import ImageSample, is_printable, printable
 
 
@@ -46,6 +46,12 @@ class FileListSource:
 
     def samples(self, label: int) -> Sequence[ImageSample]:
         """The listed images of one class, sorted by id; one that is missing on disk shows up when it is decoded."""
+        return sorted(self._listed(label), key=lambda sample: sample.id)
+
+    def state(self, label: int) -> str:
+        """A digest of what the listed images of one class are on disk."""
+        return state_of(self._listed(label))
+
+    def _listed(self, label: int) -> list[ImageSample]:
         names = set(self._files[self.class_names[label]])
-        found = [ImageSample(printable(name), self.root / name) for name in names]
-        return sorted(found, key=lambda sample: sample.id)
+        return [ImageSample(printable(name), self.root / name) for name in names]

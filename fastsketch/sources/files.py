@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from fastsketch.errors import DataError
-from fastsketch.sources.sample import printable
+from fastsketch.sources.sample import ImageSample, printable
 
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -45,6 +46,20 @@ def _check(path: Path, status: os.stat_result) -> None:
     kind = stat.S_IFMT(status.st_mode)
     if kind != stat.S_IFREG:
         raise NotAFile(0, f"not a file, but {_KINDS.get(kind, 'something else')}", str(path))
+
+
+def state_of(samples: Iterable[ImageSample]) -> str:
+    """A digest of the samples' ids and of size and time of change of their files, in whatever order they come."""
+    lines = sorted(f"{sample.id} {_stamp(sample.path)}" for sample in samples)
+    return hashlib.blake2b("\n".join(lines).encode(), digest_size=16).hexdigest()
+
+
+def _stamp(path: Path) -> str:
+    try:
+        status = os.stat(path)
+    except OSError:  # told when it is tried to be read
+        return "-"
+    return f"{status.st_size} {status.st_mtime_ns}"
 
 
 def entries(folder: Path) -> list[os.DirEntry[str]]:

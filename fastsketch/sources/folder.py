@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fastsketch.errors import DataError
-from fastsketch.sources.files import entries, is_folder, walk
+from fastsketch.sources.files import entries, is_folder, state_of, walk
 from fastsketch.sources.sample import SPLITS, ImageSample, is_printable, printable
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm", ".pbm"})
@@ -56,11 +56,7 @@ class FolderSource:
     def samples(self, label: int) -> Sequence[ImageSample]:
         """All images of one class over all splits, sorted by id; hidden files and other file types are passed over."""
         name = self.class_names[label]
-        found = [
-            ImageSample(printable(path.relative_to(self.root).as_posix()), path, split)
-            for folder, split in self._roots.items()
-            for path in self._images(folder, name)
-        ]
+        found = self._found(name)
         if not found:
             raise DataError(f"{self.root}: class '{name}' has no image", hint="add images or remove the folder")
         if self.splits and all(sample.split != "train" for sample in found):
@@ -68,6 +64,17 @@ class FolderSource:
                 f"{self.root}: class '{name}' has no image in train/", hint="add images or remove the class"
             )
         return sorted(found, key=lambda sample: sample.id)
+
+    def state(self, label: int) -> str:
+        """A digest of what the images of one class are on disk."""
+        return state_of(self._found(self.class_names[label]))
+
+    def _found(self, name: str) -> list[ImageSample]:
+        return [
+            ImageSample(printable(path.relative_to(self.root).as_posix()), path, split)
+            for folder, split in self._roots.items()
+            for path in self._images(folder, name)
+        ]
 
     def _images(self, folder: str, name: str) -> Iterator[Path]:
         """All images of a class below a split's folder, at any depth."""

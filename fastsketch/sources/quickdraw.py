@@ -17,8 +17,8 @@ from typing import BinaryIO, cast
 import numpy as np
 
 from fastsketch.errors import DataError
-from fastsketch.sources.files import open_regular
-from fastsketch.sources.sample import StrokeSample, is_printable, printable
+from fastsketch.sources.files import open_regular, state_of
+from fastsketch.sources.sample import ImageSample, StrokeSample, is_printable, printable
 from fastsketch.sources.strokes import Stroke
 
 SUFFIXES = (".ndjson", ".ndjson.gz")
@@ -77,6 +77,11 @@ class QuickDrawSource:
         if not found:
             raise DataError(f"{path}: class '{name}' has no drawing")
         return sorted(_distinct(found), key=lambda sample: sample.id)
+
+    def state(self, label: int) -> str:
+        """A digest of what the file of one class is on disk."""
+        path = self._files[self.class_names[label]]
+        return state_of([ImageSample(printable(path.name), path)])
 
 
 def _decompressed(path: Path, file: BinaryIO) -> BinaryIO:

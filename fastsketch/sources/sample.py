@@ -69,6 +69,16 @@ class Source(Protocol):
         """
         ...
 
+    def state(self, label: int) -> str:
+        """What the files of one class are by name, size and time of change: another text if one of them is changed.
+
+        Nothing is opened for it, and what is not there is a state, too.
+
+        Raises:
+            DataError: A folder cannot be read.
+        """
+        ...
+
 
 def printable(name: str) -> str:
     r"""A name that can be written as UTF-8 and printed on one line, and no two names as the same.

@@ -116,7 +116,8 @@ ENTRIES: dict[str, Callable[[dict], object]] = {
     "no columns": lambda journal: journal.update(lengths={}),
     "a word": lambda journal: journal.update(offset="many"),
     "an entry too many": lambda journal: journal.update(colour="blue"),
-    "half a character": lambda journal: journal.update(last="\ud800"),
+    "half a character": lambda journal: journal.update(fingerprint="\ud800"),
+    "a class begun of which nothing is known": lambda journal: journal["sources"].pop(),
 }
 
 
@@ -171,6 +172,75 @@ def test_a_sample_more_in_the_class_under_way_starts_over(
     shutil.copy(source / "square/000.png", source / "square/zzz.png")
     convert_dataset(open_source(source), tmp_path / "out", config)
     convert_dataset(open_source(source), tmp_path / "straight", config)
+    assert content(tmp_path / "out") == content(tmp_path / "straight")
+
+
+def of_images(shapes: Path, root: Path) -> tuple[Path, Path]:
+    return shutil.copytree(shapes, root), root / "circle/003.png"
+
+
+def of_listed_images(shapes: Path, root: Path) -> tuple[Path, Path]:
+    shutil.copytree(shapes, root)
+    names = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.png"))
+    (root / "filelist.txt").write_text("\n".join(names))
+    return root, root / "circle/003.png"
+
+
+def of_drawings(shapes: Path, root: Path) -> tuple[Path, Path]:
+    root.mkdir()
+    for name in ("circle", "cross", "square"):
+        records = [{"key_id": str(key), "drawing": [[[0, key], [0, 99]]]} for key in range(1, 21)]
+        (root / f"{name}.ndjson").write_text("\n".join(map(json.dumps, records)))
+    return root, root / "circle.ndjson"
+
+
+def change(drawn: Path) -> None:
+    """Other ink under the same name, in a file of the same size."""
+    data = drawn.read_bytes()
+    if drawn.suffix == ".ndjson":
+        drawn.write_bytes(data.replace(b"99", b"11"))
+    else:
+        drawn.write_bytes(b"no image".ljust(len(data)))
+
+
+@pytest.mark.usefixtures("journal_always")
+@pytest.mark.parametrize("samples", [14, 28, 50])
+@pytest.mark.parametrize("draw", [of_images, of_listed_images, of_drawings])
+def test_a_file_that_changed_since_starts_over(
+    shapes: Path,
+    tmp_path: Path,
+    draw: Callable[[Path, Path], tuple[Path, Path]],
+    samples: int,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Whether its class is under way or done: a done one is not even listed again."""
+    source, drawn = draw(shapes, tmp_path / "in")
+    with pytest.raises(Interrupted):
+        convert_dataset(open_source(source), tmp_path / "out", CONFIG, interrupt_after(samples))
+    before = os.stat(drawn)
+    change(drawn)
+    assert os.stat(drawn).st_size == before.st_size
+    convert_dataset(open_source(source), tmp_path / "out", CONFIG)
+    assert "files of class 'circle' have changed since: starting over" in caplog.text
+    convert_dataset(open_source(source), tmp_path / "straight", CONFIG)
+    assert content(tmp_path / "out") == content(tmp_path / "straight")
+
+
+@pytest.mark.usefixtures("journal_always")
+def test_a_file_that_changes_while_it_is_converted_starts_the_next_call_over(shapes: Path, tmp_path: Path) -> None:
+    """What it was is looked at before the listing, not when the images are written."""
+    source, drawn = of_images(shapes, tmp_path / "in")
+
+    def disturb(done: int, share: float) -> None:
+        if done == 7:
+            change(drawn)
+        if done > 14:  # the journal is written after each chunk was told
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        convert_dataset(open_source(source), tmp_path / "out", CONFIG, disturb)
+    convert_dataset(open_source(source), tmp_path / "out", CONFIG)
+    convert_dataset(open_source(source), tmp_path / "straight", CONFIG)
     assert content(tmp_path / "out") == content(tmp_path / "straight")
 
 

@@ -358,6 +358,22 @@ def test_what_is_put_into_the_earlier_folder_is_not_deleted(
     assert "ds.earlier is left" in caplog.text
 
 
+def test_a_conversion_that_only_had_to_clear_up_is_done_again_if_the_source_changed(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It kept the images of before, with `--overwrite` too."""
+    source = shutil.copytree(shapes, tmp_path / "in")
+    with monkeypatch.context() as patch:
+        patch.setattr(Destination, "_clear_up", lambda self: None)
+        convert_dataset(open_source(source), tmp_path / "ds", CONFIG)
+    shutil.copy(source / "circle/001.png", source / "circle/000.png")
+    convert_dataset(open_source(source), tmp_path / "ds", OVERWRITE)
+    assert "files of class 'circle' have changed since it was converted" in caplog.text
+    convert_dataset(open_source(source), tmp_path / "fresh", CONFIG)
+    assert content(tmp_path / "ds") == content(tmp_path / "fresh")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ds", "fresh", "in"]
+
+
 def test_a_conversion_that_only_had_to_clear_up_is_not_done_again(
     shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
