@@ -17,12 +17,14 @@ from typing import Any
 import pytest
 import torch
 import torchmetrics
-from packs import write_all_formats, write_pack
+from packs import write_formats_at_hand, write_pack
 
 from fastsketch.config import Recipe
 from fastsketch.errors import FastSketchError
 from fastsketch.recipes import load_recipe
-from fastsketch.training import engine, record
+from fastsketch.training import trainer
+from fastsketch.training.fit import fit
+from fastsketch.training.run import record
 from fastsketch.training.run.directory import Run
 from fastsketch.training.run.stop import StopController
 
@@ -35,7 +37,7 @@ Point = Callable[[str], None]
 
 def write_data(folder: Path, *, all_formats: bool = False) -> Path:
     """Two steps of 16 an epoch, and two of 16 and 4 to validate."""
-    (write_all_formats if all_formats else write_pack)(folder, {"train": 40, "val": 20}, 32)
+    (write_formats_at_hand if all_formats else write_pack)(folder, {"train": 40, "val": 20}, 32)
     return folder
 
 
@@ -50,7 +52,7 @@ def recipe(data: Path, *overrides: str) -> Recipe:
 @contextmanager
 def points(point: Point) -> Iterator[None]:
     """Call `point` after every rename of a file, and before, in the midst of and after every validation."""
-    replace, validate, update = os.replace, engine.validate, torchmetrics.MetricCollection.update
+    replace, validate, update = os.replace, trainer.validate, torchmetrics.MetricCollection.update
 
     def replaced(source: Any, target: Any) -> None:
         replace(source, target)
@@ -74,7 +76,7 @@ def points(point: Point) -> Iterator[None]:
         patch.setattr(record, "environment", dict)  # asks git, which takes longer than training
         patch.setattr(record, "git_commit", lambda _: None)
         patch.setattr(os, "replace", replaced)
-        patch.setattr(engine, "validate", validated)
+        patch.setattr(trainer, "validate", validated)
         patch.setattr(torchmetrics.MetricCollection, "update", updated)
         yield
 
@@ -89,7 +91,7 @@ def train(config: Recipe, root: Path, point: Point = lambda name: None) -> int:
 
     run = Run(root)
     with points(point):
-        engine.fit(config, run, resume=run.begun, on_step=on_step)
+        fit(config, run, resume=run.begun, on_step=on_step)
     return len(done)
 
 

@@ -14,7 +14,7 @@ import pytest
 from ends import write_data
 from typer.testing import CliRunner, Result
 
-from fastsketch.training import engine
+from fastsketch.training import fit
 from fastsketch.training.run.directory import Run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,7 +36,8 @@ def test_it_names_its_directory_first_and_a_finished_run_says_so(data: Path, tmp
     first, again = (call(data, "--out", tmp_path / "run") for _ in range(2))
     assert first.exit_code == again.exit_code == 0, first.output
     assert first.output.splitlines()[0] == f"run directory: {tmp_path / 'run'}"
-    assert "is finished: 1 epochs, best val top-1" in again.output
+    assert "is finished, 1 epochs; more --epochs continue it" in again.output
+    assert again.output.count("best val top-1") == 1
     shutil.rmtree(tmp_path / "run" / "plots")
     assert call("--resume", tmp_path / "run").exit_code == 0
     assert (tmp_path / "run/plots/curves.png").is_file()
@@ -47,7 +48,7 @@ def test_an_out_that_cannot_be_is_refused_in_a_line(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(engine, "fit", None)
+    monkeypatch.setattr(fit, "fit", None)
     (tmp_path / "file").write_text("somebody's")
     result = call(data, "--out", out)
     assert result.exit_code == 2
@@ -58,7 +59,7 @@ def test_an_out_that_cannot_be_is_refused_in_a_line(
 def test_h5_a_second_training_is_refused_before_it_begins(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "fit", None)
+    monkeypatch.setattr(fit, "fit", None)
     with Run(tmp_path / "run").held():
         result = call(data, "--out", tmp_path / "run")
     assert result.exit_code == 1

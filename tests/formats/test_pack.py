@@ -14,15 +14,8 @@ from packs import write_pack
 from fastsketch.errors import ConfigError, DataError
 from fastsketch.formats.metadata import DatasetMetadata, SourceRecord, SplitRecord
 from fastsketch.formats.names import COLUMNS
-from fastsketch.formats.pack import (
-    INK_THRESHOLD,
-    PATCH,
-    JoinedSplit,
-    PackSplit,
-    PackWriter,
-    count_ink_patches,
-    open_split,
-)
+from fastsketch.formats.pack import JoinedSplit, PackSplit, PackWriter, open_split
+from fastsketch.ink import INK_THRESHOLD, PATCH, count_ink_patches
 
 SIZE = 24
 IDS = ["a/1.png", 'a/quo"te.png', "é (b)/日本.png", "a/line\nbreak.png", "b/ .png"]

@@ -9,7 +9,7 @@ import torch
 from packs import write_all_formats, write_pack
 
 from fastsketch.config import ConvertConfig
-from fastsketch.convert import add_formats
+from fastsketch.conversion import add_formats
 from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.loaders import Sampling, choose, open_loader
 from fastsketch.loaders.dali import DALILoader

@@ -15,8 +15,10 @@ from pathlib import Path
 import pytest
 from ends import contents, ends, recipe, train, write_data
 from fastsketch_cli import train as command
+from packs import skip_without_library
 
-from fastsketch.training import clock, stages
+from fastsketch.training import trainer
+from fastsketch.training.run import stop as stopping
 from fastsketch.training.run.directory import Run
 from fastsketch.training.run.stop import Interrupted
 
@@ -52,7 +54,7 @@ class _Time:
 
 
 def test_max_minutes_may_be_over_at_any_point(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clock, "perf_counter", time := _Time())
+    monkeypatch.setattr(stopping, "perf_counter", time := _Time())
     config = recipe(data, "training.save_minutes=5")
     names: list[str] = []
     train(config, whole := tmp_path / "whole", names.append)
@@ -112,8 +114,7 @@ def test_a_signal_is_heard_at_once_and_loses_no_step(
 
 @pytest.mark.parametrize("name", ["pack", pytest.param("ffcv", marks=pytest.mark.slow), "dali"])
 def test_every_loader_goes_on_from_any_step(tmp_path: Path, name: str) -> None:
-    if name in ("ffcv", "dali"):
-        pytest.importorskip({"ffcv": "ffcv", "dali": "nvidia.dali"}[name])
+    skip_without_library(name)
     data = write_data(tmp_path / "set", all_formats=True)
     config = recipe(data, f"data.loader={name}", "training.save_minutes=5")
     train(config, whole := tmp_path / "whole")
@@ -148,7 +149,7 @@ def test_ctrl_c_while_compiling_is_heard_at_once(
             time.sleep(30)  # as long as a compiler may take
         return False
 
-    monkeypatch.setattr(stages, "compile_step", compile_step)
+    monkeypatch.setattr(trainer, "compile_step", compile_step)
     with pytest.raises(Interrupted):
         train(config, tmp_path / "run")
     assert time.perf_counter() - calls[-1] < 10

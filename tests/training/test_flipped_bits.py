@@ -22,10 +22,11 @@ from fastsketch.formats import verification
 from fastsketch.formats.files import blocks
 from fastsketch.formats.verification import Verifier
 from fastsketch.recipes import load_recipe
-from fastsketch.training import clock, engine
+from fastsketch.training import checkpointer
 from fastsketch.training.assurance import assured
 from fastsketch.training.execution.distributed import RefusedElsewhere, World
 from fastsketch.training.fit import fit
+from fastsketch.training.run import stop
 from fastsketch.training.run.directory import Run
 from fastsketch.training.run.stop import Interrupted, StopController
 
@@ -145,12 +146,12 @@ def test_a_slow_disk_costs_nothing_of_a_session(
             over.set()  # after the end, the thread is joined
 
     saves: list[float] = []
-    save_resume = engine.save_resume
+    save_resume = checkpointer.save_resume
     with monkeypatch.context() as patch:
         patch.setattr(verification, "blocks", slow)
         patch.setattr(Verifier, "finished", waiting)
-        patch.setattr(clock, "perf_counter", lambda: now[0])
-        patch.setattr(engine, "save_resume", save)
+        patch.setattr(stop, "perf_counter", lambda: now[0])
+        patch.setattr(checkpointer, "save_resume", save)
         config = recipe(data, "training.max_minutes=60")
         if ending == "Ctrl-C":
             with pytest.raises(Interrupted):

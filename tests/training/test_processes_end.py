@@ -6,6 +6,7 @@ The processes are forked, which saves each the seconds of importing torch.
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,20 @@ import torch
 from ends import contents, fork_world, killed_at, recipe, train, write_data
 
 from fastsketch.config import Recipe
+from fastsketch.training.run import stop
 from fastsketch.training.run.directory import Run
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_initialized(), reason="a process that uses a GPU cannot be forked")
 
 KILLED, TOLD, DONE = -signal.SIGKILL, 1, 0
+
+
+@pytest.fixture(scope="module", autouse=True)
+def saving_after_every_step() -> Iterator[None]:
+    """Not after every 16th alone, of which an epoch here has none."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stop, "AGREEMENT_STEPS", 1)
+        yield
 
 
 @pytest.fixture(scope="module")

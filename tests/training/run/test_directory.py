@@ -18,7 +18,7 @@ from ends import contents, recipe, train, write_data
 
 from fastsketch.config import Recipe
 from fastsketch.errors import ConfigError, DataError, FastSketchError
-from fastsketch.training import engine
+from fastsketch.training import trainer
 from fastsketch.training.fit import fit
 from fastsketch.training.run.directory import Run
 from fastsketch.training.run.resume import RESUME_VERSION, previous_resume, save_resume, saved_states
@@ -153,7 +153,7 @@ def test_a_directory_that_is_not_ours_to_write_is_told(
 def test_a_finished_run_says_so_and_does_nothing(
     copy: Path, data: Path, notes: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "create_model", None)
+    monkeypatch.setattr(trainer, "create_model", None)
     before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
     assert train(recipe(data), copy) == 0
     assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
@@ -269,7 +269,7 @@ WRONG = {
     "a number": lambda state: 5,
     "nothing": lambda state: {},
     "another key": _with(more=1),
-    **{f"no {key}": _without(key) for key in ("model", "average", "optimizer", "scaler", "loss_sum", "records")},
+    **{f"no {key}": _without(key) for key in ("model", "ema", "optimizer", "scaler", "loss_sum", "records")},
     **{f"without {key}": _without(key) for key in ("epoch", "steps", "recipe", "classes", "format_version")},
     "epoch NaN": _with(epoch=float("nan")),
     "epoch -1": _with(epoch=-1),
@@ -284,10 +284,10 @@ WRONG = {
     "best NaN": _with(best_top1=float("nan")),
     "best epoch 9": _with(best_epoch=9),
     "loss NaN": _with(loss_sum=float("nan")),
-    "version '2'": _with(format_version=str(RESUME_VERSION)),
+    "version as text": _with(format_version=str(RESUME_VERSION)),
     "model a list": _with(model=[1]),
     "model empty": _with(model={}),
-    "average none": _with(average=None),
+    "ema none": _with(ema=None),
     "shapes": lambda state: {**state, "model": {name: torch.zeros(2) for name in state["model"]}},
     "optimizer empty": _with(optimizer={}),
     "optimizer other": _with(optimizer={"state": {}, "param_groups": [{"params": [0]}]}),
