@@ -12,13 +12,11 @@ import torch
 from safetensors.torch import load_file
 from shapes import CLASSES, convert_shapes, write_shapes
 
-from fastsketch.augment import SketchAugment
 from fastsketch.config import Recipe
 from fastsketch.errors import ConfigError, DataError, FastSketchError
 from fastsketch.evaluation import evaluate_run
 from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.formats.pack import PackSplit
-from fastsketch.preprocess import Preprocess
 from fastsketch.recipes import load_recipe
 from fastsketch.training.fit import fit
 from fastsketch.training.run.checkpoint import load_model
@@ -86,9 +84,7 @@ def test_best_opens_in_plain_timm_with_the_same_logits(finished: tuple[Run, list
     run, _ = finished
     split = PackSplit(shapes, DatasetMetadata.load(shapes), "test")
     gray = torch.tensor(split.images)
-    ours, spec = load_model(run.best)
-    prepare = SketchAugment(run.recipe().augment, Preprocess(spec.size, spec.mean, spec.std)).eval()
-
+    ours, preprocess = load_model(run.best)
     local = timm.create_model(f"local-dir:{run.best}", pretrained=True)
     by_path = timm.create_model(
         "test_resnet", in_chans=1, num_classes=3, checkpoint_path=run.best / "model.safetensors"
@@ -97,7 +93,7 @@ def test_best_opens_in_plain_timm_with_the_same_logits(finished: tuple[Run, list
     mean, std = torch.tensor(config["mean"]), torch.tensor(config["std"])
     plain_input = (gray.float() / 255 - mean) / std
     with torch.inference_mode():
-        logits = ours.eval()(prepare(gray))
+        logits = ours.eval()(preprocess(gray))
         for other in (local, by_path):
             torch.testing.assert_close(other.eval()(plain_input), logits, rtol=0, atol=1e-5)
     assert config["input_size"] == (1, 32, 32)
@@ -214,17 +210,16 @@ def test_normalisation_is_saved_with_the_model(shapes: Path, tmp_path: Path, nor
     assert math.isclose(spec.std, expected[1], abs_tol=1e-3)
 
 
-def test_a_model_that_saw_inked_patches_only_is_evaluated_so_and_opens_in_plain_timm(
-    shapes: Path, tmp_path: Path
-) -> None:
+def test_a_model_that_saw_inked_patches_only_is_evaluated_so_and_opens_in_plain_timm(tmp_path: Path) -> None:
+    data = convert_shapes(write_shapes(tmp_path / "images"), tmp_path / "data", size=64)
     run = Run(tmp_path / "run")
-    overrides = ["model.name=test_vit", "model.tokens=auto", "augment.translation=0", "augment.scale=[0.7,0.7]"]
-    records = fit(recipe(shapes, 2, *overrides), run)
-    assert run.recipe().model.tokens in ("all", 3)  # of 2 × 2 patches of 16 px
-    fewer = Run(tmp_path / "fewer")
-    records = fit(recipe(shapes, 2, *overrides, "model.tokens=2"), fewer)
-    scores = evaluate_run(fewer, "val", checkpoint="last", device="cpu").scores
-    assert (scores.loss, scores.top1) == (records[-1].val_loss, records[-1].val_top1)
-    dense = timm.create_model(f"local-dir:{fewer.last}", pretrained=True)
-    assert dense(torch.ones(1, 1, 32, 32)).shape == (1, 3)
-    assert len(fit(recipe(shapes, 3, *overrides), run, resume=True)) == 3
+    overrides = ["model.name=test_vit", "model.tokens=auto", "augment.translation=0", "augment.scale=[0.4,0.4]"]
+    records = fit(recipe(data, 2, *overrides), run)
+    assert run.recipe().model.tokens == 7  # of 4 × 4 patches of 16 px; eight with the class token
+    evaluation = evaluate_run(run, "val", checkpoint="last", device="cpu")
+    assert (evaluation.scores.loss, evaluation.scores.top1) == (records[-1].val_loss, records[-1].val_top1)
+    assert evaluate_run(run, "val", checkpoint="last", device="cpu", tokens="all").scores.loss != records[-1].val_loss
+    dense = timm.create_model(f"local-dir:{run.last}", pretrained=True)
+    assert dense(torch.ones(1, 1, 64, 64)).shape == (1, 3)
+    assert len(fit(recipe(data, 3, *overrides), run, resume=True)) == 3
+    assert run.recipe().model.tokens == 7
