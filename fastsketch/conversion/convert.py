@@ -157,7 +157,7 @@ def _formats(config: ConvertConfig) -> tuple[str, ...]:
 def _begin(place: Destination, fingerprint: str, source: Source, size: int) -> Journal:
     """The journal to go on from, when all that does not belong to it is deleted."""
     place.check_partial()
-    journal = Journal.open(place.partial, fingerprint, source, size)
+    journal = Journal.open(place.partial, fingerprint, place.name, source, size)
     if not journal.done:
         journal.save(place.partial)  # the first file of all: it says that the folder is ours
         place.start_over()

@@ -26,7 +26,7 @@ from fastsketch.errors import ConfigError, FastSketchError, one_line
 from fastsketch.formats.metadata import FILE_NAME, DatasetMetadata
 from fastsketch.formats.names import COLUMNS
 from fastsketch.locks import exclusive
-from fastsketch.sources.sample import SPLITS, Source
+from fastsketch.sources.sample import SPLITS, Source, printable
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +84,11 @@ class Destination:
         if not folder.name or os.path.ismount(folder):
             raise ConfigError(f"{folder} is a disk, which no data set can replace", hint="name a folder in it")
         return cls(folder)
+
+    @property
+    def name(self) -> str:
+        """The folder's, as a journal says for which it was made."""
+        return printable(self.folder.name)
 
     @property
     def partial(self) -> Path:
@@ -144,8 +149,14 @@ class Destination:
             ConfigError: It was not.
         """
         names = _entries(self.partial, "the folder to work in")
+        journal = Journal.read(self.partial)
+        if journal and journal.made_for != self.name:
+            raise ConfigError(
+                f"{self.partial} is in the way: it is the data set '{journal.made_for}', not unfinished work",
+                hint="rename it, or choose another destination",
+            )
         damaged = Journal.FILE_NAME in names and any(map(_PACK.fullmatch, names))
-        if names and Journal.read(self.partial) is None and not damaged:
+        if names and journal is None and not damaged:
             raise ConfigError(
                 f"{self.partial} is in the way and not fastsketch's: the conversion would work there",
                 hint="rename it, or choose another destination",

@@ -32,6 +32,7 @@ class Journal(BaseModel):
 
     Attributes:
         fingerprint: All settings that decide the resulting bytes.
+        made_for: Name of the folder that the data set is to be, in which the journal still lies for a moment.
         label: The class under way.
         offset: Samples of that class that are done.
         listed: All samples of that class.
@@ -48,6 +49,7 @@ class Journal(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     fingerprint: str
+    made_for: str = ""
     label: NonNegativeInt = 0
     offset: NonNegativeInt = 0
     listed: NonNegativeInt = 0
@@ -68,12 +70,12 @@ class Journal(BaseModel):
             return None
 
     @classmethod
-    def open(cls, partial: Path, fingerprint: str, source: Source, size: int) -> Journal:
+    def open(cls, partial: Path, fingerprint: str, made_for: str, source: Source, size: int) -> Journal:
         """The journal of an interrupted conversion with the same settings and files; else a new one.
 
         What is not, in every entry, what a conversion to images of `size` px can have left means starting over.
         """
-        new = cls(fingerprint=fingerprint)
+        new = cls(fingerprint=fingerprint, made_for=made_for)
         path = partial / cls.FILE_NAME
         if not path.exists():
             return new

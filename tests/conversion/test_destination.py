@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from converting import CONFIG, SIZE, changed, content
 
+from fastsketch.config import ConvertConfig
 from fastsketch.conversion import convert_dataset
 from fastsketch.conversion.destination import NOTE, Destination
 from fastsketch.errors import ConfigError, DataError
@@ -372,6 +373,20 @@ def test_a_conversion_that_only_had_to_clear_up_is_done_again_if_the_source_chan
     convert_dataset(open_source(source), tmp_path / "fresh", CONFIG)
     assert content(tmp_path / "ds") == content(tmp_path / "fresh")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ds", "fresh", "in"]
+
+
+@pytest.mark.parametrize("config", [CONFIG, OVERWRITE])
+def test_a_data_set_that_is_called_as_work_is_none(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: ConvertConfig
+) -> None:
+    """A user's `p.partial`, killed before its journal was deleted, was taken for unfinished work of `p`."""
+    with monkeypatch.context() as patch:
+        patch.setattr(Destination, "_clear_up", lambda self: None)
+        convert_dataset(open_source(shapes), tmp_path / "p.partial", CONFIG)
+    before = tree(tmp_path)
+    with pytest.raises(ConfigError, match=r"p\.partial is in the way: it is the data set 'p\.partial', not"):
+        convert_dataset(open_source(shapes), tmp_path / "p", config)
+    assert tree(tmp_path) == before
 
 
 def test_a_conversion_that_only_had_to_clear_up_is_not_done_again(
