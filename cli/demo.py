@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from time import perf_counter
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,12 +12,18 @@ from .console import console, plain, progress_bar
 from .convert import convert_and_report
 from .evaluate import evaluate_and_report
 from .train import train_and_report
+if TYPE_CHECKING:
+    from fastsketch.training.run.directory import Run
+
 
 DRAWINGS = {"train": 40, "val": 10, "test": 10}
 """Drawings a class."""
 
 MARK = ".fastsketch-demo"
 """A file in the folder that says what it is: only then is anything replaced there."""
+WRITTEN = {".csv", ".json", ".png", ".safetensors"}
+"""What is deleted in a run's folders of models, tables and pictures."""
+
 
 SOURCE_SIZE = 1111
 """Pixels: as large as TU-Berlin's sketches."""
@@ -41,8 +46,7 @@ def command(
 
     _claim(folder)
     sketches, dataset, run = folder / "sketches", folder / "dataset", Run(folder / "run")
-    if run.config.is_file():
-        shutil.rmtree(run.root)  # of an earlier demo
+    _discard(run)
 
     drawings = len(DRAWN_CLASSES) * sum(DRAWINGS.values())
     console.print(f"[dim]drawing {drawings:,} sketches of {len(DRAWN_CLASSES)} classes into {plain(sketches)}[/]")
@@ -97,6 +101,30 @@ def _claim(folder: Path) -> None:
         )
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MARK).touch()
+
+
+def _discard(run: Run) -> None:
+    """Delete what the run of an earlier demo wrote. What else is there stays; if it is in the way, `train` says so.
+
+    Raises:
+        FastSketchError: Another process trains there.
+    """
+    from fastsketch import atomic
+    from fastsketch.formats.metadata import FILE_NAME
+    from fastsketch.locks import exclusive
+
+    if not run.root.is_dir() or run.root.is_symlink():
+        return
+    with exclusive(run.root, hint="wait until that demo is done, or choose another folder"):
+        folders = [folder for folder in (run.last, run.best, run.evaluation, run.plots) if not folder.is_symlink()]
+        for folder in filter(Path.is_dir, folders):
+            atomic.sweep(folder)
+            for path in folder.iterdir():
+                if path.suffix in WRITTEN and path.is_file():
+                    path.unlink()
+        ours = (run.record, run.metrics, run.metrics.with_suffix(".csv"), run.root / FILE_NAME)
+        for path in (*ours, run.previous_resume_path, run.resume_path, run.config):
+            path.unlink(missing_ok=True)
 
 
 def _draw(sketches: Path) -> float:

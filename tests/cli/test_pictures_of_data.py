@@ -81,13 +81,3 @@ def test_any_class_name_in_tables_and_pictures(data: Path, tmp_path: Path, monke
     assert len(CLASSES) == len(names)
     previewed = call("preview", data, "--out", tmp_path / "preview.png")
     assert previewed.exit_code == 0, previewed.stderr
-
-
-def test_a_demo_replaces_only_demos(tmp_path: Path) -> None:
-    (tmp_path / "mine" / "run").mkdir(parents=True)
-    (tmp_path / "mine" / "run" / "config.yaml").write_text("description: precious\n")
-    result = call("demo", tmp_path / "mine")
-    assert result.exit_code == 2
-    assert "is there already, and not from a demo" in result.stderr
-    assert (tmp_path / "mine" / "run" / "config.yaml").read_text() == "description: precious\n"
-    assert call("demo", tmp_path / "mine" / "run" / "config.yaml").exit_code == 2
