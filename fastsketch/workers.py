@@ -1,4 +1,4 @@
-"""Worker processes that are safe in notebooks and never outlive their parent."""
+"""Worker processes that are safe in notebooks, are spared the signals of their parent, and never outlive it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,21 @@ import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
-from types import FrameType
+from time import monotonic
+
+PATIENCE = 1.0
+"""Seconds in which workers may finish what they are at when nobody wants it any more; somebody waits at a terminal."""
+
+_ENDING = (signal.SIGINT, signal.SIGTERM)
+"""Sent to a whole process group by terminals and by schedulers; the parent alone answers them."""
+
+
+class NoneStarted(BrokenProcessPool):
+    """No worker process came as far as to do anything."""
 
 
 def available_cpus() -> int:
@@ -22,43 +34,81 @@ def available_cpus() -> int:
 def process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     """A pool of freshly spawned processes: forking a process that has threads (any notebook) can deadlock.
 
-    What has not begun when the block is left, by an error or Ctrl-C as well, is not begun any more.
+    What has not begun when the block is left is not begun any more. If it is left by an error or a signal, what has
+    begun is given up after `PATIENCE` seconds.
+
+    Raises:
+        NoneStarted: Instead of a BrokenProcessPool, where not one process could start.
     """
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_prepare_worker)
+    started = []
     try:
-        with _interrupts_later():
+        with _signals_later():
             for _ in range(workers):  # each starts a process, for none is idle yet
-                pool.submit(os.getpid)
+                started.append(pool.submit(os.getpid))
         yield pool
+        pool.shutdown(cancel_futures=True)
+    except BrokenProcessPool as error:
+        none_started = all(future.exception() for future in started)
+        _give_up(pool, patience=0)  # those left may wait for ever for what the dead one held
+        if none_started:
+            raise NoneStarted(str(error)) from error
+        raise
+    except BaseException:
+        _give_up(pool, patience=PATIENCE)
+        raise
+
+
+def _give_up(pool: ProcessPoolExecutor, *, patience: float) -> None:
+    """End a pool without waiting for more than `patience` seconds, whatever became of its processes."""
+    processes, results = list((pool._processes or {}).values()), pool._result_queue
+    deadline = monotonic() + patience
+    try:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            process.join(max(0.0, deadline - monotonic()))
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        for process in processes:
+            process.kill()
+        # Of a result that was cut off the pool's thread awaits the rest, as long as anybody could write it.
+        if results is not None:
+            results._writer.close()  # type: ignore[attr-defined]
 
 
 @contextmanager
-def _interrupts_later() -> Iterator[None]:
-    """Within this, Ctrl-C waits; and a process that is started here never hears it.
+def _signals_later() -> Iterator[None]:
+    """Within this, Ctrl-C and SIGTERM wait; and a process that is started here never hears them.
 
-    A terminal sends it to the whole group, workers that are still importing included: each would print a traceback, and
-    a pool whose workers die while it starts them can wait for ever.
+    They come to the whole group, workers that are still importing included: each would print a traceback. And a pool
+    whose workers die while it starts them, or whose starting is broken off between a worker and its entry in the list
+    of them, can wait for ever.
     """
-    if not hasattr(signal, "pthread_sigmask") or threading.current_thread() is not threading.main_thread():
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
-    came: list[tuple[int, FrameType | None]] = []
-    handler = signal.signal(signal.SIGINT, lambda number, frame: came.append((number, frame)))
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which is inherited, as a handler is not
+    resource_tracker.ensure_running()  # or the first process would start it here, and that lets all signals in again
+    came: list[int] = []
+    handlers = {}
+    if threading.current_thread() is threading.main_thread():  # the only one that may, and that handlers run in
+        for number in _ENDING:
+            if callable(handler := signal.getsignal(number)):
+                handlers[number] = handler
+                signal.signal(number, lambda number, frame: came.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)  # which is inherited, as a handler is not
     try:
         yield
     finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        signal.signal(signal.SIGINT, handler)
-        if came and callable(handler):
-            handler(*came[0])
+        if came:
+            signal.raise_signal(came[0])
 
 
 def _prepare_worker() -> None:
-    """Leave Ctrl-C to the parent, and end when the parent is gone, also by `kill -9`."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Leave Ctrl-C and SIGTERM to the parent, and end when the parent is gone, also by `kill -9`."""
+    for number in _ENDING:
+        signal.signal(number, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_exit_after, args=(parent.sentinel,), daemon=True).start()

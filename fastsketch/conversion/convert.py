@@ -14,10 +14,10 @@ import logging
 import multiprocessing
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -42,7 +42,7 @@ from fastsketch.locks import exclusive
 from fastsketch.sources import Source
 from fastsketch.sources.sample import SPLITS, Sample
 from fastsketch.sources.splits import SplitSpec
-from fastsketch.workers import available_cpus, process_pool
+from fastsketch.workers import NoneStarted, available_cpus, process_pool
 
 log = logging.getLogger(__name__)
 
@@ -185,7 +185,9 @@ def _convert(
             return monotonic()
 
         saved_at = monotonic()
-        for items, chunk in _decoded(plan(source, classes, spec, config.seed, journal), config):
+        decoded = _decoded(plan(source, classes, spec, config.seed, journal), config)
+        stack.enter_context(closing(decoded))  # an error's traceback would keep it, and its processes at work
+        for items, chunk in decoded:
             _append(items, chunk, writers, journal, strict=config.strict, classes=classes)
             if progress:
                 progress(journal.done, (journal.label + items[-1].share) / len(classes))
@@ -243,7 +245,7 @@ def _decode_chunk(samples: list[Sample], size: int, resize: str) -> _Chunk:
     return _Chunk(images, count_ink_patches(images), sums, failures)
 
 
-def _decoded(plan: Iterator[Item], config: ConvertConfig) -> Iterator[tuple[list[Item], _Chunk]]:
+def _decoded(plan: Iterator[Item], config: ConvertConfig) -> Generator[tuple[list[Item], _Chunk], None, None]:
     """Decode the plan in parallel, chunk by chunk and in order, a bounded number of chunks ahead."""
     samples_a_chunk = max(1, min(CHUNK, CHUNK_PIXELS // config.size**2))
     chunks = iter(lambda: list(islice(plan, samples_a_chunk)), [])
@@ -255,7 +257,6 @@ def _decoded(plan: Iterator[Item], config: ConvertConfig) -> Iterator[tuple[list
     window: deque[tuple[list[Item], Future[_Chunk]]] = deque()
     try:
         with process_pool(workers) as pool:
-            started = pool.submit(os.getpid)
             for items in chunks:
                 samples = [item.sample for item in items]
                 window.append((items, pool.submit(_decode_chunk, samples, config.size, config.resize)))
@@ -264,9 +265,9 @@ def _decoded(plan: Iterator[Item], config: ConvertConfig) -> Iterator[tuple[list
                     yield earliest, future.result()
             for earliest, future in window:
                 yield earliest, future.result()
+    except NoneStarted as error:
+        raise FastSketchError("no decoding process could start", hint=UNGUARDED) from error
     except BrokenProcessPool as error:
-        if started.exception():
-            raise FastSketchError("no decoding process could start", hint=UNGUARDED) from error
         raise FastSketchError(
             "a decoding process was killed, most likely for want of memory",
             hint="the same command continues; try it with --workers 1",

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 from converting import changed
 
+from fastsketch import workers
 from fastsketch.conversion import convert, convert_dataset
 from fastsketch.errors import FastSketchError
 from fastsketch.sources import open_source
@@ -61,36 +68,160 @@ def _die(*_: object) -> None:
     os._exit(9)
 
 
-CTRL_C = """
-import os, signal, time
+GROUP = """
+import os, signal, sys, threading, time
 from concurrent.futures import ProcessPoolExecutor
-from fastsketch.workers import process_pool
+from fastsketch import workers
 
-begin = ProcessPoolExecutor.submit
+number, moment, delay, thread = signal.Signals[sys.argv[1]], int(sys.argv[2]), float(sys.argv[3]), sys.argv[4]
+submit = ProcessPoolExecutor.submit
+submitted = 0
 
-def submit(self, task):
-    begin(self, task)
-    time.sleep(0.5)
-    os.killpg(0, signal.SIGINT)
+def signalling(self, task, *arguments):
+    global submitted
+    future = submit(self, task, *arguments)
+    submitted += 1
+    if submitted == moment:
+        time.sleep(delay)
+        os.killpg(0, number)
+    return future
+
+class Terminated(KeyboardInterrupt):
+    pass
+
+def terminate(number, frame):
+    raise Terminated
+
+def say(word):
+    os.write(1, f"{word}\\n".encode())
+
+def use():
+    with workers.process_pool(3) as pool:
+        say("entered")
+        for future in [pool.submit(time.sleep, 0.05) for _ in range(20)]:
+            future.result()
+    say("done")
+    finished.set()
+
+finished = threading.Event()  # a join that is interrupted takes the thread for ended, in Python 3.11
 
 if __name__ != "__main__":
-    time.sleep(1)  # a worker, which imports this file
-
-ProcessPoolExecutor.submit = submit
+    time.sleep(0.3)  # a worker, which imports this file
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, terminate)
+    ProcessPoolExecutor.submit = signalling
     try:
-        with process_pool(2):
-            print("entered")
-    except KeyboardInterrupt:
-        print("interrupted")
+        if thread == "main":
+            use()
+        else:
+            threading.Thread(target=use).start()
+            while not finished.wait(0.05):
+                pass
+    except KeyboardInterrupt as error:
+        say(type(error).__name__)
+        if thread == "another":
+            finished.wait(30)
+"""
+"""A signal to the whole group, so long after the n-th task; three tasks start the three processes."""
+
+
+DUMPING = {**os.environ, "PYTHONFAULTHANDLER": "1"}
+"""Where it hangs, SIGABRT tells."""
+
+
+def in_a_group(script: Path, *arguments: object) -> tuple[list[str], str, int]:
+    """Run a script as the leader of a process group; nothing of the group may be left after it."""
+    command = [sys.executable, str(script), *map(str, arguments)]
+    process = subprocess.Popen(command, stdout=PIPE, stderr=PIPE, text=True, start_new_session=True, env=DUMPING)
+    try:
+        out, errors = process.communicate(timeout=60)  # which waits for the workers, too: they hold the pipes
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGABRT)
+        pytest.fail(f"it hangs: {process.communicate(timeout=60)[1]}")
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    return out.splitlines(), errors, process.returncode
+
+
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize(
+    ("moment", "delay"), [(1, 0), (1, 0.2), (2, 0), (3, 0), (3, 0.2), (3, 1), (4, 0), (10, 0), (23, 0), (23, 0.5)]
+)
+def test_a_signal_to_the_whole_group_is_the_parents(tmp_path: Path, number: str, moment: int, delay: float) -> None:
+    """Terminals and schedulers send it to workers as well: no traceback of theirs, no pool that waits for ever."""
+    (tmp_path / "script.py").write_text(GROUP)
+    out, errors, code = in_a_group(tmp_path / "script.py", number, moment, delay, "main")
+    told = {"SIGINT": "KeyboardInterrupt", "SIGTERM": "Terminated"}[number]
+    assert (out, errors, code) == ([told] if moment <= 3 else ["entered", told], "", 0)
+
+
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize(("moment", "delay"), [(1, 0), (2, 0.2), (3, 1), (10, 0)])
+def test_the_workers_of_another_thread_are_spared_too(tmp_path: Path, number: str, moment: int, delay: float) -> None:
+    """Signals are the main thread's: the pool of another goes on to its end."""
+    (tmp_path / "script.py").write_text(GROUP)
+    out, errors, code = in_a_group(tmp_path / "script.py", number, moment, delay, "another")
+    told = {"SIGINT": "KeyboardInterrupt", "SIGTERM": "Terminated"}[number]
+    assert (sorted(out), errors, code) == (sorted(["entered", "done", told]), "", 0)
+
+
+@pytest.mark.parametrize(("number", "word", "code"), [("SIGINT", "interrupted", 130), ("SIGTERM", "terminated", 143)])
+@pytest.mark.parametrize("moment", [1, 2, 3, 4, 6, 8])
+def test_a_conversion_in_a_group_ends_with_a_word(
+    draw_shapes: Callable[..., Path], tmp_path: Path, number: str, word: str, code: int, moment: int
+) -> None:
+    """And the same command continues it."""
+    source = draw_shapes(tmp_path / "in", per_class=200)
+    (tmp_path / "script.py").write_text(COMMAND)
+    command = ["convert", str(source), str(tmp_path / "out"), "--size", "24", "--workers", "3"]
+    _, errors, ended = in_a_group(tmp_path / "script.py", number, moment, *command)
+    assert (errors.splitlines()[-1], ended) == (word, code)
+    assert "Traceback" not in errors
+    assert not (tmp_path / "out").exists()
+    assert subprocess.run([sys.executable, "-m", "fastsketch", *command], capture_output=True).returncode == 0
+
+
+COMMAND = """
+import os, signal, sys
+from concurrent.futures import ProcessPoolExecutor
+
+if __name__ == "__main__":
+    number, moment = signal.Signals[sys.argv.pop(1)], int(sys.argv.pop(1))
+    submit = ProcessPoolExecutor.submit
+    submitted = 0
+
+    def signalling(self, task, *arguments):
+        global submitted
+        future = submit(self, task, *arguments)
+        submitted += 1
+        if submitted == moment:
+            os.killpg(0, number)
+        return future
+
+    ProcessPoolExecutor.submit = signalling
+    from fastsketch_cli.app import main
+
+    main()
 """
 
 
-def test_ctrl_c_while_workers_start_is_heard_once_they_have(tmp_path: Path) -> None:
-    """A terminal sends it to them as well: no traceback of theirs, and no pool that waits for ever."""
-    script = tmp_path / "script.py"
-    script.write_text(CTRL_C)
-    command = [sys.executable, str(script)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, start_new_session=True, check=False)
-    assert (done.stdout, done.stderr, done.returncode) == ("interrupted\n", "", 0)
+def test_a_worker_that_does_not_end_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "PATIENCE", 0.2)
+    running: list[BaseProcess] = []
+
+    def fail() -> None:
+        with workers.process_pool(2) as pool:
+            task = pool.submit(time.sleep, 600)
+            while not task.running():  # until then it is cancelled
+                time.sleep(0.01)
+            running.extend(pool._processes.values())
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    for process in running:
+        process.join(20)
+        assert process.exitcode is not None
+    assert -signal.SIGKILL in {process.exitcode for process in running}
