@@ -20,11 +20,11 @@ _LESS_MEMORY = "use a smaller batch (data.batch_size, training.micro_batch), sma
 
 _REMEDIES = {
     errno.EACCES: "check who owns it and what its permissions are",
-    errno.EDQUOT: "your quota is used up: free some space, then run the same command again",
+    errno.EDQUOT: "your quota is used up: free some space",
     errno.EIO: "the disk could not read or write: check it, and where possible copy the data elsewhere",
     errno.EMFILE: "raise the limit of open files (ulimit -n), or use fewer workers",
     errno.ENOMEM: _LESS_MEMORY,
-    errno.ENOSPC: "free some space, then run the same command again; nothing half-written is left",
+    errno.ENOSPC: "free some space; nothing half-written is left",
     errno.EPERM: "check who owns it and what its permissions are",
     errno.EROFS: "choose a folder on another file system",
 }
@@ -83,7 +83,7 @@ def _answer(error: BaseException) -> int:
         _write([word])
         return code
     if isinstance(error, FastSketchError):
-        _tell(error.message, error.hint)
+        _tell(error.message, _remedy(error.__cause__), error.hint)
         return error.exit_code
     if known := _known(error):
         _tell(*known)
@@ -110,8 +110,12 @@ def _known(error: BaseException) -> tuple[str, str | None] | None:
 def _told_by_the_system(error: OSError) -> tuple[str, str | None]:
     reason = error.strerror or str(error) or type(error).__name__
     names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
-    remedy = _REMEDIES.get(error.errno or 0)
-    return (f"{' -> '.join(names)}: {reason}" if names else f"{reason}, in: {_command()}"), remedy
+    return (f"{' -> '.join(names)}: {reason}" if names else f"{reason}, in: {_command()}"), _remedy(error)
+
+
+def _remedy(error: BaseException | None) -> str | None:
+    """What helps against what the system refused, also where the library has put that into words of its own."""
+    return _REMEDIES.get(error.errno or 0) if isinstance(error, OSError) else None
 
 
 def _tell_unexpected(error: BaseException) -> None:

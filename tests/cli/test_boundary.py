@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from fastsketch_cli import boundary
 from fastsketch_cli.commands import app
+from packs import write_pack
 from typer.testing import CliRunner, Result
 
 from fastsketch import recipes
+from fastsketch.conversion import convert
 from fastsketch.errors import BackendMissing, ConfigError, DataError, FastSketchError, one_line
 
 
@@ -82,6 +86,36 @@ def test_what_is_told(fail: Fail, error: BaseException, code: int, lines: list[s
     assert len(told) == len(lines)
     assert all(line.startswith(start) for line, start in zip(told, lines, strict=True)), told
     assert result.stdout == ""
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EMFILE, errno.EACCES, errno.EDQUOT, errno.EIO])
+@pytest.mark.parametrize(
+    "arguments", [["convert", "in", "out", "--workers", "1"], ["convert", "data", "--format", "dali"]]
+)
+def test_the_remedy_is_told_where_a_conversion_says_it_in_its_own_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shapes: Path, arguments: list[str], number: int
+) -> None:
+    """It was lost: all that was told is that the same command continues."""
+    write_pack(tmp_path / "data", {"train": 8})
+    (tmp_path / "in").symlink_to(shapes)
+    monkeypatch.chdir(tmp_path)
+    before = CliRunner().invoke(app, ["inspect", "data"]).stdout
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number), "some/file")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(convert, "export", refuse)
+        result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 1
+    *_, what, remedy, hint = result.stderr.splitlines()
+    assert what == f"error: some/file: {os.strerror(number)}"
+    assert remedy == f"       {boundary._REMEDIES[number]}"
+    assert hint == f"       {'the data set is what it was' if 'data' in arguments else ONCE_MENDED}"
+    assert CliRunner().invoke(app, ["inspect", "data"]).stdout == before
+
+
+ONCE_MENDED = "once that is mended, the same command continues"
 
 
 @pytest.mark.parametrize(
