@@ -111,3 +111,6 @@ def plan(
             split = splits[offset]
             if split is not None:
                 yield Item(samples[offset], label, split, offset, len(samples), state)
+    if unread := source.unread():
+        kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in unread.most_common())
+        log.warning("%s: passed over, for such files are not read: %s", source.root, kinds)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
@@ -47,6 +47,10 @@ class FileListSource:
     def samples(self, label: int) -> Sequence[ImageSample]:
         """The listed images of one class, sorted by id; one that is missing on disk shows up when it is decoded."""
         return sorted(self._listed(label), key=lambda sample: sample.id)
+
+    def unread(self) -> Counter[str]:
+        """None: what is there was asked for by name."""
+        return Counter()
 
     def state(self, label: int) -> str:
         """A digest of what the listed images of one class are on disk."""

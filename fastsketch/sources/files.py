@@ -63,14 +63,15 @@ def _stamp(path: Path) -> str:
 
 
 def entries(folder: Path) -> list[os.DirEntry[str]]:
-    """What a folder holds, by name, without what is hidden.
+    """What a folder holds, by name, without what is hidden, as by macOS in the archives that it makes.
 
     Raises:
         DataError: It cannot be read.
     """
     try:
         with os.scandir(folder) as found:
-            return sorted((entry for entry in found if not entry.name.startswith(".")), key=lambda entry: entry.name)
+            shown = (entry for entry in found if not entry.name.startswith(".") and entry.name != "__MACOSX")
+            return sorted(shown, key=lambda entry: entry.name)
     except OSError as error:
         raise DataError(f"{printable(str(folder))}: cannot be read ({error.strerror})") from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -12,6 +13,11 @@ from fastsketch.sources.files import entries, is_folder, state_of, walk
 from fastsketch.sources.sample import SPLITS, ImageSample, is_printable, printable
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm", ".pbm"})
+
+UNREAD_SUFFIXES = frozenset(
+    {".heic", ".heif", ".avif", ".svg", ".jxl", ".jp2", ".psd", ".ai", ".eps", ".pdf", ".ico", ".tga", ".dng"}
+)
+"""Pictures as well: whoever has them among the others wants to know that they are passed over."""
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +42,7 @@ class FolderSource:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._unread: dict[str, Counter[str]] = defaultdict(Counter)
         folders = _subfolders(root)
         self._roots = _split_folders(root, folders)
         self.splits = tuple(split for split in SPLITS if split in self._roots.values())
@@ -58,7 +65,7 @@ class FolderSource:
         name = self.class_names[label]
         found = self._found(name)
         if not found:
-            raise DataError(f"{self.root}: class '{name}' has no image", hint="add images or remove the folder")
+            raise self._without_image()
         if self.splits and all(sample.split != "train" for sample in found):
             raise DataError(
                 f"{self.root}: class '{name}' has no image in train/", hint="add images or remove the class"
@@ -69,7 +76,21 @@ class FolderSource:
         """A digest of what the images of one class are on disk."""
         return state_of(self._found(self.class_names[label]))
 
+    def unread(self) -> Counter[str]:
+        """How many pictures of `UNREAD_SUFFIXES` lie in the classes that were listed."""
+        return sum(self._unread.values(), Counter[str]())
+
+    def _without_image(self) -> DataError:
+        """All classes that have none: whoever mends one would be told of the next an hour later."""
+        empty = [name for name in self.class_names if not self._found(name)]
+        named = "', '".join(empty)
+        which = f"class '{named}' has" if len(empty) == 1 else f"{len(empty)} classes, '{named}', have"
+        unread = sum((self._unread[name] for name in empty), Counter[str]())
+        kinds = f" (their {', '.join(sorted(unread))} files are not read)" if unread else ""
+        return DataError(f"{self.root}: {which} no image{kinds}", hint="add images or remove the folder")
+
     def _found(self, name: str) -> list[ImageSample]:
+        self._unread[name].clear()
         return [
             ImageSample(printable(path.relative_to(self.root).as_posix()), path, split)
             for folder, split in self._roots.items()
@@ -85,6 +106,8 @@ class FolderSource:
         for entry in walk(path, {(status.st_dev, status.st_ino)}):
             if _is_image(entry):
                 yield Path(entry.path)
+            elif (suffix := os.path.splitext(entry.name)[1].lower()) in UNREAD_SUFFIXES:
+                self._unread[name][suffix] += 1
 
     def _check_depth(self) -> None:
         """Make sure that the folders are the classes: one alone is none, nor are those that hold but folders."""

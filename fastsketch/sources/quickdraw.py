@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -77,6 +78,10 @@ class QuickDrawSource:
         if not found:
             raise DataError(f"{path}: class '{name}' has no drawing")
         return sorted(_distinct(found), key=lambda sample: sample.id)
+
+    def unread(self) -> Counter[str]:
+        """None: other files than those of drawings are never meant."""
+        return Counter()
 
     def state(self, label: int) -> str:
         """A digest of what the file of one class is on disk."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +68,10 @@ class Source(Protocol):
         Raises:
             DataError: The class has no sample, or its file cannot be read.
         """
+        ...
+
+    def unread(self) -> Counter[str]:
+        """How many pictures of kinds that are not read lie in the classes that were listed, by suffix."""
         ...
 
     def state(self, label: int) -> str:

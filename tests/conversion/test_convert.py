@@ -377,3 +377,14 @@ def test_m2_a_full_disk_is_told_with_the_file_and_mended(
         assert "\n" not in caught.value.message
     convert_dataset(open_source(shapes), tmp_path / "out", CONFIG)
     assert DatasetMetadata.load(tmp_path / "out").splits["train"].samples == 36
+
+
+def test_pictures_that_are_not_read_are_counted_in_one_line(
+    shapes: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = shutil.copytree(shapes, tmp_path / "in")
+    for name in ("circle/a.heic", "circle/b.HEIC", "square/c.svg", "square/notes.txt"):
+        (source / name).touch()
+    convert_dataset(open_source(source), tmp_path / "out", CONFIG)
+    told = [record.message for record in caplog.records if "passed over" in record.message]
+    assert told == [f"{source}: passed over, for such files are not read: 2 .heic, 1 .svg"]

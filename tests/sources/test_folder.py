@@ -142,6 +142,34 @@ def test_a_class_without_images_is_named(tmp_path: Path) -> None:
         FolderSource(tmp_path).samples(1)
 
 
+def test_all_classes_without_images_are_named_at_once(tmp_path: Path) -> None:
+    """One a call was: whoever mended it was told of the next."""
+    touch(tmp_path, "a/1.png", "b/readme.txt", "c/1.png", "d/1.HEIC", "e/.hidden.png")
+    with pytest.raises(DataError) as caught:
+        FolderSource(tmp_path).samples(1)
+    assert (
+        caught.value.message == f"{tmp_path}: 3 classes, 'b', 'd', 'e', have no image (their .heic files are not read)"
+    )
+
+
+def test_pictures_of_kinds_that_are_not_read_are_counted(tmp_path: Path) -> None:
+    touch(tmp_path, "a/1.png", "a/2.HEIC", "a/deep/3.heic", "a/notes.txt", "a/.4.heic", "b/1.png", "b/2.svg")
+    source = FolderSource(tmp_path)
+    for _ in range(2):  # listed again for their state, they are no more
+        ids(source)
+        assert source.state(0)
+        assert source.unread() == {".heic": 2, ".svg": 1}
+
+
+def test_what_macos_adds_to_archives_is_no_class(tmp_path: Path) -> None:
+    touch(tmp_path, "a/1.png", "b/1.png", "b/__MACOSX/._1.png", "b/__MACOSX/1.png", "__MACOSX/a/1.png")
+    assert ids(FolderSource(tmp_path)) == [["a/1.png"], ["b/1.png"]]
+    touch(tmp_path / "above", "__MACOSX/set/a/._1.png", "set/a/1.png", "set/b/1.png")
+    message, hint = refused(tmp_path / "above")
+    assert message == "2 images of one class 'set'"
+    assert hint.endswith(f"convert {tmp_path / 'above' / 'set'}")
+
+
 @pytest.mark.parametrize("files", [[], ["1.png", "2.png"], [".hidden/1.png"]], ids=["empty", "loose images", "hidden"])
 def test_a_folder_without_classes_is_no_source(tmp_path: Path, files: list[str]) -> None:
     touch(tmp_path, *files)
