@@ -372,7 +372,8 @@ def test_a_file_that_is_too_long_is_not_read(tmp_path: Path) -> None:
      "training.freeze_epochs=1000001", "training.image_sizes=[7]", "training.image_sizes=[4097]",
      "data.batch_size=1000000000000", "data.eval_batch_size=1000000000000", "model.head_hidden=[1000000000000]",
      "model.head_hidden=[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1]", "model.tokens=1000000000000", "model.eval_tokens=262145",
-     "schedule.warmup_epochs=1e300"],
+     "schedule.warmup_epochs=1e300", "training.ema=1", "training.label_smoothing=1", "augment.perspective=1",
+     "augment.scale=[0,1]", "augment.shear=90", "augment.thickness_range=[1,32]", "optimizer.layer_decay=0"],
 )  # fmt: skip
 def test_numbers_that_cannot_be_meant_are_refused(override: str) -> None:
     """Low: `--seed 10**25`, `eval_batch_size=10**12`, `head_hidden=[10**12]`."""
