@@ -12,6 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
+from multiprocessing.synchronize import Semaphore
 from time import monotonic
 
 PATIENCE = 1.0
@@ -40,12 +41,16 @@ def process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     Raises:
         NoneStarted: Instead of a BrokenProcessPool, where not one process could start.
     """
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_prepare_worker)
+    context = multiprocessing.get_context("spawn")
+    gate = context.Semaphore(0)
+    pool = ProcessPoolExecutor(workers, context, initializer=_prepare_worker, initargs=(gate,))
     started = []
     try:
         with _signals_later():
-            for _ in range(workers):  # each starts a process, for none is idle yet
+            for _ in range(workers):  # each starts a process, for none is idle while the gate is shut
                 started.append(pool.submit(os.getpid))
+            for _ in range(workers):
+                gate.release()
         yield pool
         pool.shutdown(cancel_futures=True)
     except BrokenProcessPool as error:
@@ -98,20 +103,21 @@ def _signals_later() -> Iterator[None]:
     try:
         yield
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)  # what waited is put on the list now
         for number, handler in handlers.items():
             signal.signal(number, handler)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         if came:
             signal.raise_signal(came[0])
 
 
-def _prepare_worker() -> None:
-    """Leave Ctrl-C and SIGTERM to the parent, and end when the parent is gone, also by `kill -9`."""
+def _prepare_worker(gate: Semaphore) -> None:
+    """Leave Ctrl-C and SIGTERM to the parent, and end when it is gone, also by `kill -9`; then wait for the gate."""
     for number in _ENDING:
         signal.signal(number, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_exit_after, args=(parent.sentinel,), daemon=True).start()
+    gate.acquire()
 
 
 def _exit_after(sentinel: int) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from contextlib import suppress
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -225,3 +226,20 @@ def test_a_worker_that_does_not_end_is_not_waited_for(monkeypatch: pytest.Monkey
         process.join(20)
         assert process.exitcode is not None
     assert -signal.SIGKILL in {process.exitcode for process in running}
+
+
+def test_all_workers_start_while_signals_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that was idle before the next was asked for took its task, and the next was started later, unprotected."""
+    submit = ProcessPoolExecutor.submit
+
+    def slowly(pool: ProcessPoolExecutor, task: Callable[[], int]) -> Future[int]:
+        future = submit(pool, task)
+        wait([future], timeout=1)  # as long as a process takes to start and to become idle
+        return future
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ProcessPoolExecutor, "submit", slowly)
+        block = workers.process_pool(2)
+        pool = block.__enter__()
+    assert len(pool._processes) == 2
+    block.__exit__(None, None, None)
