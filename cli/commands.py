@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from . import bench, convert, demo, evaluate, inspect, preview, process, recipes, train, tune
 from .boundary import error_boundary
+from .unknown import is_unknown_option, unknown_option
 
 
 class _Commands(TyperGroup):
@@ -16,7 +17,12 @@ class _Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         with error_boundary(), process.working():
-            return super().invoke(ctx)
+            try:
+                return super().invoke(ctx)
+            except Exception as error:
+                if is_unknown_option(error):
+                    raise unknown_option(error) from None
+                raise
 
 
 app = typer.Typer(

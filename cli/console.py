@@ -1,45 +1,30 @@
-"""What all commands share: where to print, and how progress and names look."""
+"""Where the commands print."""
 
 from __future__ import annotations
 
-import sys
+from rich.progress import Progress
 
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-from fastsketch.errors import one_line
+from fastsketch.progress import Console, Screen, command_console, plain
+from fastsketch.progress import progress_bar as progress_bar_on
 
 from .process import leads
+
+__all__ = ["NAME", "console", "errors", "plain", "progress_bar", "screen"]
 
 NAME = 60
 """Letters of a name in a table."""
 
-
-class _Console(Console):
-    def on_broken_pipe(self) -> None:
-        raise BrokenPipeError  # the boundary knows what to do; rich itself would exit with 1
+console = command_console()
+errors = command_console(stderr=True)
 
 
-console = _Console(highlight=False)
-errors = _Console(stderr=True, highlight=False)
-
-
-def plain(name: object, limit: int | None = None) -> str:
-    """A name that somebody else chose, as text for rich: no markup, nothing that a terminal obeys, on one line."""
-    return escape(one_line(name, limit))
+def screen() -> Screen:
+    """Results on stdout, all else on stderr, of the one process that reports; nothing of the others."""
+    if leads():
+        return Screen(console, errors)
+    return Screen(Console(quiet=True), Console(quiet=True), hidden=True)
 
 
 def progress_bar() -> Progress:
-    """A bar that vanishes when it is done, and never appears where nobody looks."""
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
-        TimeElapsedColumn(),
-        console=errors,
-        transient=True,
-        disable=not (sys.stderr.isatty() and leads()),
-    )
+    """A bar on stderr."""
+    return progress_bar_on(screen())

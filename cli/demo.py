@@ -8,22 +8,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .console import console, plain, progress_bar
-from .convert import convert_and_report
+from .console import console, plain, progress_bar, screen
 from .evaluate import evaluate_and_report
 from .train import train_and_report
+
 if TYPE_CHECKING:
     from fastsketch.training.run.directory import Run
-
 
 DRAWINGS = {"train": 40, "val": 10, "test": 10}
 """Drawings a class."""
 
 MARK = ".fastsketch-demo"
 """A file in the folder that says what it is: only then is anything replaced there."""
+
 WRITTEN = {".csv", ".json", ".png", ".safetensors"}
 """What is deleted in a run's folders of models, tables and pictures."""
-
 
 SOURCE_SIZE = 1111
 """Pixels: as large as TU-Berlin's sketches."""
@@ -41,6 +40,7 @@ def command(
     from fastsketch.config import ConvertConfig
     from fastsketch.demo.dataset import DRAWN_CLASSES
     from fastsketch.recipes import load_recipe
+    from fastsketch.shown import convert_shown
     from fastsketch.training.run.directory import Run
     from fastsketch.training.run.metrics import best_record
 
@@ -54,7 +54,7 @@ def command(
 
     console.print(f"[dim]$ fastsketch convert {plain(sketches)} {plain(dataset)} --size {SIZE} --overwrite[/]")
     started = perf_counter()
-    convert_and_report(sketches, dataset, ConvertConfig(size=SIZE, overwrite=True))
+    convert_shown(sketches, dataset, ConvertConfig(size=SIZE, overwrite=True), screen())
     converting = perf_counter() - started
 
     console.print(f"[dim]$ fastsketch train {plain(dataset)} --recipe demo --out {plain(run.root)}[/]")

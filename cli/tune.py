@@ -17,14 +17,16 @@ def command(
     data: Annotated[Path, typer.Argument(help="A converted data set.")],
     model: Annotated[str | None, typer.Option(help="vit_small, vit_base, resnet50, ... or any timm name.")] = None,
     recipe: Annotated[str | None, typer.Option(help="A recipe's name (see `recipes`) or a YAML file.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Training images a step.")] = None,
+    image_size: Annotated[int | None, typer.Option(help="Pixels that the images are trained at.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps, ...")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="Any other key: data.batch_size=64")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Any key of `recipes --keys`: augment.flip=0")] = None,
 ) -> None:
     """Time the ways to train a model on this device; `train` uses the fastest from then on."""
     from fastsketch.recipes import load_recipe
 
-    resolved = load_recipe(recipe, set_ or (), data__path=str(data), model__name=model, training__device=device)
-    tune_and_report(resolved)
+    common = {"model": model, "batch_size": batch_size, "image_size": image_size, "device": device}
+    tune_and_report(load_recipe(recipe, set_ or (), data=data, **common))
 
 
 def tune_and_report(recipe: Recipe) -> None:

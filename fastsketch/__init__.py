@@ -2,11 +2,12 @@
 
     import fastsketch
 
-    fastsketch.convert_dataset(fastsketch.open_source(raw), data, fastsketch.ConvertConfig(size=224))
-    recipe = fastsketch.load_recipe("quick", data__path=data)
-    run = fastsketch.Run(folder)
-    fastsketch.fit(recipe, run)
-    fastsketch.evaluate_run(run, "test").scores.top1
+    data = fastsketch.convert("sketches", "data/sketches", size=224)
+    run = fastsketch.train(data, recipe="quick", out="runs/first")
+    fastsketch.evaluate(run, split="test").scores.top1
+
+Each of these may be called again: what was broken off goes on, what is done is left as it is. Beneath them are
+`convert_dataset`, `fit` and `evaluate_run`, which show nothing.
 
 Names are imported when they are first used, so that `import fastsketch` costs nothing.
 """
@@ -17,6 +18,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from fastsketch.api import convert as convert
+    from fastsketch.api import evaluate as evaluate
+    from fastsketch.api import train as train
     from fastsketch.augment import SketchAugment as SketchAugment
     from fastsketch.config import ConvertConfig as ConvertConfig
     from fastsketch.config import Recipe as Recipe
@@ -36,11 +40,14 @@ _HOMES = {
     "Recipe": "fastsketch.config",
     "Run": "fastsketch.training.run.directory",
     "SketchAugment": "fastsketch.augment",
+    "convert": "fastsketch.api",
     "convert_dataset": "fastsketch.conversion",
+    "evaluate": "fastsketch.api",
     "evaluate_run": "fastsketch.evaluation",
     "fit": "fastsketch.training.fit",
     "load_recipe": "fastsketch.recipes",
     "open_source": "fastsketch.sources",
+    "train": "fastsketch.api",
 }
 
 __all__ = ["__version__", *_HOMES]
@@ -50,3 +57,7 @@ def __getattr__(name: str) -> object:
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'fastsketch' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -30,12 +30,13 @@ from fastsketch import __version__, atomic
 from fastsketch.config import ConvertConfig
 from fastsketch.conversion.decode import DecodeError, decode
 from fastsketch.conversion.destination import Destination
+from fastsketch.conversion.existing import existing, source_record
 from fastsketch.conversion.journal import Journal
-from fastsketch.conversion.plan import DEFAULT_SPLIT, Item, chosen_classes, plan, split_spec
+from fastsketch.conversion.plan import Item, chosen_classes, plan, split_spec
 from fastsketch.errors import DataError, FastSketchError
 from fastsketch.formats.beton import require_ffcv
 from fastsketch.formats.export import FORMATS, export
-from fastsketch.formats.metadata import FILE_NAME, DatasetMetadata, Skipped, SourceRecord, SplitRecord
+from fastsketch.formats.metadata import FILE_NAME, DatasetMetadata, Skipped, SplitRecord
 from fastsketch.formats.pack import PackWriter
 from fastsketch.ink import PAPER, count_ink_patches
 from fastsketch.locks import exclusive
@@ -63,23 +64,24 @@ Progress = Callable[[int, float], None]
 
 
 def convert_dataset(
-    source: Source, destination: Path, config: ConvertConfig, progress: Progress | None = None
+    source: Source, destination: str | Path, config: ConvertConfig, progress: Progress | None = None
 ) -> DatasetMetadata:
     """Convert `source` into the folder `destination` and return its metadata.
 
     Work goes on in `<destination>.partial`, which takes the place of `destination` when it is complete. If the
     partial folder of an interrupted conversion with the same configuration is there, the conversion continues.
-    Nothing is ever written over or deleted that was not written by a conversion.
+    If it is done already, of the same sketches with the same settings, it is left as it is. Nothing is ever written
+    over or deleted that was not written by a conversion.
 
     Args:
         source: What `open_source` returned.
-        destination: The new data set; an existing one is replaced only with `config.overwrite`.
+        destination: The new data set; an existing one of anything else is replaced only with `config.overwrite`.
         config: Size, resampling, splits, workers, formats.
         progress: Told after every chunk.
 
     Raises:
-        ConfigError: `destination` exists, or what is in the way is not ours; it lies in the source, or the source in
-            it; the split contradicts the source.
+        ConfigError: `destination` is something else, or what is in the way is not ours; it lies in the source, or the
+            source in it; the split contradicts the source.
         DataError: There is one class alone, or a class is empty or entirely unreadable; with `config.strict` also the
             first unreadable sample.
         BackendMissing: The library of a format is not installed.
@@ -98,6 +100,9 @@ def convert_dataset(
         fingerprint = _fingerprint(source, config, spec)
         if complete := place.complete(fingerprint, formats, source):
             return complete
+        if there := existing(place.folder, source, classes, spec, config, formats):
+            log.info("%s is there already: the same sketches, by name, with the same settings", place.folder)
+            return there
         place.check(overwrite=config.overwrite)
         with exclusive(place.partial):
             journal = _begin(place, fingerprint, source, config.size)
@@ -115,7 +120,7 @@ def convert_dataset(
     return metadata
 
 
-def add_formats(folder: Path, config: ConvertConfig) -> DatasetMetadata:
+def add_formats(folder: str | Path, config: ConvertConfig) -> DatasetMetadata:
     """Write `config.format` beside the pack of a data set that exists, and record it.
 
     Files of that format that are there already must be, byte for byte, what would be written: then they are ours,
@@ -127,7 +132,7 @@ def add_formats(folder: Path, config: ConvertConfig) -> DatasetMetadata:
         DataError: A file of the data set is not as it was written, or another has the name of one to be written.
         FastSketchError: The disk is full, or another process is at it; the data set is what it was.
     """
-    formats = _formats(config)
+    folder, formats = Path(folder), _formats(config)
     DatasetMetadata.load(folder)  # or the lock would make a folder
     with exclusive(folder):
         try:
@@ -197,11 +202,7 @@ def _convert(
         save()
         return DatasetMetadata(
             fastsketch=__version__,
-            source=SourceRecord(
-                kind=source.kind,
-                split=None if spec is None else config.split or DEFAULT_SPLIT,
-                seed=None if spec is None else config.seed,
-            ),
+            source=source_record(source, config, spec),
             size=config.size,
             resize=config.resize,
             classes=list(classes),

@@ -74,7 +74,7 @@ class Destination:
     folder: Path
 
     @classmethod
-    def of(cls, path: Path) -> Destination:
+    def of(cls, path: str | Path) -> Destination:
         """The folder that `path` means: `.` has no name to put `.partial` after.
 
         Raises:

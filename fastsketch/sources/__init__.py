@@ -14,13 +14,14 @@ from fastsketch.sources.sample import Source
 __all__ = ["Source", "open_source"]
 
 
-def open_source(path: Path) -> Source:
+def open_source(path: str | Path) -> Source:
     """Open a folder of images, a `filelist.txt` (or the folder that has one), or Quick, Draw! strokes.
 
     Raises:
         ConfigError: There is nothing at `path`, or it is a file of another kind.
         DataError: The folder holds nothing that fastsketch can read, or not in a way that can be meant.
     """
+    path = Path(path)
     if not path.exists():
         raise ConfigError(f"{path}: no such file or folder")
     if path.is_dir():

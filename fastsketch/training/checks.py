@@ -16,7 +16,7 @@ def check_data(recipe: Recipe) -> DatasetMetadata:
     """
     folder = recipe.data.path
     if folder is None:
-        raise ConfigError("no data set given", hint="set data.path")
+        raise ConfigError("no data set given", hint="name a converted data set: fastsketch train DATA")
     dataset = DatasetMetadata.load(folder)
     if recipe.data.train_split == "train" and "val" not in dataset.splits:
         raise ConfigError(

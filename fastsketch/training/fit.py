@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from time import perf_counter
 
 from fastsketch.config import Recipe
@@ -20,6 +21,7 @@ from fastsketch.training.run.loggers import check_loggers
 from fastsketch.training.run.metrics import EpochRecord, MetricLog
 from fastsketch.training.run.resume import Saved, restore, saved_states
 from fastsketch.training.run.stop import Interrupted, StopController
+from fastsketch.training.running_loss import reading_loss
 from fastsketch.training.trainer import Trainer
 from fastsketch.training.validation import Scores
 
@@ -27,15 +29,17 @@ log = logging.getLogger(__name__)
 
 OnStep = Callable[[int, int, int], None]
 OnEpoch = Callable[[EpochRecord], None]
+OnLoss = Callable[[float], None]
 
 
 def fit(
     recipe: Recipe,
-    run: Run,
+    run: Run | str | Path,
     *,
     resume: bool = False,
     on_step: OnStep | None = None,
     on_epoch: OnEpoch | None = None,
+    on_loss: OnLoss | None = None,
 ) -> list[EpochRecord]:
     """Train a model as `recipe` says and leave everything in `run`.
 
@@ -51,10 +55,11 @@ def fit(
 
     Args:
         recipe: The configuration; `data.path` says where the data set is.
-        run: The run directory, new unless `resume`.
+        run: The run, or its folder; new unless `resume`.
         resume: Continue the run.
         on_step: Called after every step with the epoch (from 1), the steps done in it, and its steps.
         on_epoch: Called with each epoch's record.
+        on_loss: Called every second or two with the mean training loss of the epoch so far; costs the device no wait.
 
     Returns:
         All records, those of before a resume included.
@@ -66,7 +71,7 @@ def fit(
             another process of this training has ended.
         Interrupted: Somebody asked to stop; it is a KeyboardInterrupt.
     """
-    world = World.of_environment()
+    run, world = Run.of(run), World.of_environment()
     device = resolve_device(world.device_name(recipe.training.device))
     check_loggers(recipe.training.loggers)
     dataset = check_data(recipe)
@@ -89,6 +94,8 @@ def fit(
         else:
             earlier = _continue(trainer, data, restore(trainer, saved, states))
             del saved  # as large as the model and its optimizer
+        if on_loss and world.leads:
+            on_step = reading_loss(trainer.state, on_loss, on_step)
         checkpointer = Checkpointer(run, trainer, earlier, data.verifier, stop)
         with stop.at_once(False), checkpointer, data.verifier:
             while not trainer.is_over:
@@ -99,8 +106,13 @@ def fit(
 
 
 def _tell_beginning(recipe: Recipe) -> None:
-    if recipe.model.weights is None and not recipe.model.pretrained:
-        log.info("%s starts from random weights; --pretrained or --weights gives it timm's", recipe.model.name)
+    model = recipe.model
+    if model.weights is not None:
+        log.info("%s starts from the weights in %s", model.name, model.weights)
+    elif model.pretrained:
+        log.info("%s starts from timm's pretrained weights", model.name)
+    else:
+        log.info("%s starts from random weights; --pretrained or --weights gives it timm's", model.name)
 
 
 def _continue(trainer: Trainer, data: TrainingData, saved: Saved) -> list[EpochRecord]:

@@ -9,7 +9,7 @@ from fastsketch.errors import ConfigError, DataError
 from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.training.run.checkpoint import holds_model
 from fastsketch.training.run.directory import Run
-from fastsketch.training.run.metrics import best_record, read_records
+from fastsketch.training.run.metrics import read_records
 from fastsketch.training.run.resume import Saved
 from fastsketch.training.state import is_over
 
@@ -75,9 +75,7 @@ def is_finished(saved: Saved, run: Run, config: TrainingConfig) -> bool:
     """Whether a run needs nothing more: it is over, and its models are there."""
     if not (is_over(saved.epoch, saved.best_epoch, config) and holds_model(run.last) and holds_model(run.best)):
         return False
-    best = best_record(saved.records)
-    reached = "" if best is None else f", best val top-1 {best.val_top1:.2%} in epoch {best.epoch}"
-    log.info("%s is finished: %d epochs%s; more --epochs continue it", run.root, saved.epoch, reached)
+    log.info("%s is finished, %d epochs; more --epochs continue it", run.root, saved.epoch)
     return True
 
 

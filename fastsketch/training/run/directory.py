@@ -32,8 +32,8 @@ class Run:
     | `evaluation/`, `plots/`        | tables and pictures                                                  |
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: str | Path) -> None:
+        self.root = root = Path(root)
         self.config = root / "config.yaml"
         self.record = root / "run.json"
         self.metrics = root / "metrics.jsonl"
@@ -45,7 +45,7 @@ class Run:
         self.plots = root / "plots"
 
     @classmethod
-    def open(cls, root: Path) -> Run:
+    def open(cls, root: str | Path) -> Run:
         """A run that exists.
 
         Raises:
@@ -58,6 +58,19 @@ class Run:
                 hint="the command that began the run, in its run.json, writes it anew" if run.begun else None,
             )
         return run
+
+    @classmethod
+    def of(cls, run: Run | str | Path) -> Run:
+        """A run, or the one that a folder is."""
+        return run if isinstance(run, Run) else cls(run)
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.root)!r})"
+
+    def _repr_png_(self) -> bytes | None:
+        """What a notebook shows of it: the curves, as soon as there are any."""
+        curves = self.plots / "curves.png"
+        return curves.read_bytes() if curves.is_file() else None
 
     @property
     def begun(self) -> bool:

@@ -157,7 +157,7 @@ def test_a_finished_run_says_so_and_does_nothing(
     before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
     assert train(recipe(data), copy) == 0
     assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
-    assert "is finished: 2 epochs, best val top-1 " in notes.text
+    assert "is finished, 2 epochs; more --epochs continue it" in notes.text
 
 
 def test_more_epochs_say_from_which_rate_to_which(copy: Path, data: Path, notes: pytest.LogCaptureFixture) -> None:

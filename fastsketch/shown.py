@@ -1,0 +1,139 @@
+"""Conversion and training together with their display: what the notebook's verbs share with the commands."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from fastsketch.config import ConvertConfig, Recipe
+from fastsketch.errors import ConfigError
+from fastsketch.progress import Screen, TrainingDisplay, plain, progress_bar
+from fastsketch.training.run.directory import Run
+
+if TYPE_CHECKING:
+    from fastsketch.formats.metadata import DatasetMetadata
+    from fastsketch.training.run.metrics import EpochRecord
+
+MOST_SKIPPED = 10
+"""So many unreadable images are listed; all of them are in dataset.json."""
+
+
+def convert_shown(source: Path, destination: Path | None, config: ConvertConfig, screen: Screen) -> Path:
+    """Convert, or add formats where there is no destination, and print what came of it.
+
+    Returns:
+        The folder of the data set.
+
+    Raises:
+        FastSketchError: See `convert`.
+    """
+    from fastsketch.conversion import add_formats
+    from fastsketch.formats.metadata import FILE_NAME
+
+    converted = (source / FILE_NAME).is_file()
+    if destination is None:
+        if not converted:
+            raise ConfigError("no destination given", hint=f"fastsketch convert {source} DATASET")
+        if config.format == "pack":
+            raise ConfigError(
+                f"{source} is a data set already", hint="say what to add to it: --format ffcv, dali or all"
+            )
+        _report_formats(source, add_formats(source, config), screen)
+        return source
+    if converted:
+        raise ConfigError(
+            f"{source} is a data set already", hint=f"add formats to it: fastsketch convert {source} --format all"
+        )
+    _convert_new(source, destination, config, screen)
+    return destination
+
+
+def _convert_new(source: Path, destination: Path, config: ConvertConfig, screen: Screen) -> None:
+    from fastsketch.conversion import convert_dataset
+    from fastsketch.sources import open_source
+
+    started, converted = perf_counter(), 0
+    with progress_bar(screen) as bar:
+        task = bar.add_task("converting", total=100, note="")
+
+        def advance(samples: int, share: float) -> None:
+            nonlocal converted
+            converted = samples
+            bar.update(task, completed=round(100 * share), note=f"{samples:,} images")
+
+        metadata = convert_dataset(open_source(source), destination, config, advance)
+    samples = sum(record.samples for record in metadata.splits.values())
+    counts = ", ".join(f"{record.samples:,} {split}" for split, record in metadata.splits.items())
+    speed = f", {samples / (perf_counter() - started):,.0f} images/s" if converted else ""
+    screen.lines.print(
+        f"[bold]{plain(destination)}[/]: {samples:,} images of {len(metadata.classes)} classes at "
+        f"{metadata.size} px ({counts}){speed}",
+        soft_wrap=True,
+    )
+    for skipped in metadata.skipped[:MOST_SKIPPED]:
+        screen.lines.print(f"  skipped {plain(skipped.id)}: {plain(skipped.reason)}", soft_wrap=True)
+    if metadata.skipped:
+        screen.lines.print(f"  {len(metadata.skipped)} unreadable images skipped; dataset.json lists them all")
+
+
+def _report_formats(folder: Path, metadata: DatasetMetadata, screen: Screen) -> None:
+    for split, record in metadata.splits.items():
+        for format, files in record.formats.items():
+            size = sum(file.bytes for file in files)
+            line = f"{plain(folder)}: {split} for {format}, {len(files)} files, {size / 1e6:,.0f} MB"
+            screen.lines.print(line, soft_wrap=True)
+
+
+def train_shown(recipe: Recipe, run: Run, screen: Screen, *, resume: bool = False) -> list[EpochRecord]:
+    """Train with a bar and a line an epoch, draw the curves, and print where everything is.
+
+    Args:
+        recipe: See `fit`.
+        run: Likewise; the curves are its `plots/curves.png`.
+        screen: Where it is shown; hidden, also in the processes of a training that do not report.
+        resume: See `fit`.
+
+    Returns:
+        All records.
+
+    Raises:
+        FastSketchError, KeyboardInterrupt: See `fit`.
+    """
+    screen.lines.print(f"[dim]run directory: {plain(run.root)}[/]", soft_wrap=True)
+
+    from fastsketch.training.execution.distributed import World  # here torch begins
+    from fastsketch.training.fit import fit
+
+    with TrainingDisplay(recipe, screen) as display:
+        records = fit(
+            recipe, run, resume=resume, on_step=display.on_step, on_epoch=display.on_epoch, on_loss=display.on_loss
+        )
+    if records and World.of_environment().leads:
+        curves = _draw_curves(recipe, run, records)
+        end = f"{_reached(records)}; model in {plain(run.best)}, curves in {plain(curves)}"
+        with suppress(OSError):  # where the terminal is gone
+            screen.lines.print(f"[bold]{plain(run.root)}[/]: {end}", soft_wrap=True)
+    return records
+
+
+def _draw_curves(recipe: Recipe, run: Run, records: list[EpochRecord]) -> Path:
+    from fastsketch.figures.curves import plot_curves
+    from fastsketch.training.run.record import resumed_epochs
+    from fastsketch.training.run.saving import saving
+
+    curves = run.plots / "curves.png"
+    with saving(curves):
+        run.plots.mkdir(exist_ok=True)
+        plot_curves(curves, records, f"{run.root.name}: {recipe.model.name}", resumed=resumed_epochs(run.record))
+    return curves
+
+
+def _reached(records: list[EpochRecord]) -> str:
+    from fastsketch.training.run.metrics import best_record
+
+    best = best_record(records)
+    if best is None:
+        return f"{len(records)} epochs, without validation"
+    return f"best val top-1 {best.val_top1:.2%} in epoch {best.epoch}"
