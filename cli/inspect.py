@@ -25,16 +25,16 @@ def command(
     metadata = DatasetMetadata.load(dataset)
     shown = split or next(iter(metadata.splits))
     if sheet is not None:
-        from fastsketch.formats.inspection import check_sheet
+        from fastsketch.figures.contact_sheet import check_sheet
 
         check_sheet(sheet, dataset, metadata, shown)
     _report(dataset, metadata)
     if verify:
         _verify(dataset, metadata)
     if sheet is not None:
-        from fastsketch.formats.inspection import contact_sheet
+        from fastsketch.figures.contact_sheet import draw_contact_sheet
 
-        contact_sheet(sheet, dataset, metadata, shown)
+        draw_contact_sheet(sheet, dataset, metadata, shown)
         console.print(f"contact sheet: {plain(sheet)}", soft_wrap=True)
 
 

@@ -44,15 +44,16 @@ def command(
     check_picture(out, dataset=data)
     split = PackSplit(data, dataset, "train")
 
-    from fastsketch.figures.augmentation import draw_sheet, preview_rows  # here torch begins
+    from fastsketch.figures.augmentation import draw_augmentation, preview_rows  # here torch begins
 
     images, labels = _choose(split, seed)
     if tokens:
-        _draw_tokens(out, config, data, dataset, images, labels, seed)
-        return
-    rows = preview_rows(config.augment, images, labels, dataset.classes, seed)
-    draw_sheet(out, rows, title=f"{data.name}, {recipe or 'default augmentation'}, seed {seed}")
-    console.print(f"[bold]{plain(out)}[/]: {', '.join(row.name for row in rows)}", soft_wrap=True)
+        told = _draw_tokens(out, config, data, dataset, images, labels, seed)
+    else:
+        rows = preview_rows(config.augment, images, labels, dataset.classes, seed)
+        draw_augmentation(out, rows, title=f"{data.name}, {recipe or 'default augmentation'}, seed {seed}")
+        told = ", ".join(row.name for row in rows)
+    console.print(f"[bold]{plain(out)}[/]: {plain(told)}", soft_wrap=True)
 
 
 def _choose(split: PackSplit, seed: int) -> tuple[Tensor, Tensor]:
@@ -70,42 +71,15 @@ def _choose(split: PackSplit, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def _draw_tokens(
-    out: Path, config: Recipe, data: Path, dataset: DatasetMetadata, images: Tensor, labels: Tensor, seed: int
-) -> None:
-    """Draw which patches are seen of the sketches in evaluation, and of augmented ones in training."""
-    import torch
-
-    from fastsketch.augment import SketchAugment
+    out: Path, recipe: Recipe, data: Path, dataset: DatasetMetadata, images: Tensor, labels: Tensor, seed: int
+) -> str:
+    """Draw which patches are seen of sketches in evaluation, and of augmented ones in training; returns the title."""
     from fastsketch.figures.tokens import TokenRow, draw_tokens
-    from fastsketch.models import create_model
-    from fastsketch.models.ink_tokens import ink_patches, keep_inked
-    from fastsketch.preprocess import Preprocess
-    from fastsketch.training.tokens import resolve_tokens
+    from fastsketch.training.token_preview import preview_tokens
 
-    size, classes = images.shape[-1], dataset.classes
-    wanted = config.model.model_copy(update={"weights": None, "pretrained": False})
-    if wanted.tokens == "all":  # who asks for this picture wants to know what would be left out
-        wanted = wanted.model_copy(update={"tokens": "auto"})
-    with torch.device("meta"):  # only its patches are asked for
-        model = create_model(wanted, num_classes=len(classes), size=size)
-    preprocess = Preprocess(size)
-    augment = SketchAugment(config.augment, preprocess)
-    recipe = config.model_copy(update={"model": wanted, "data": config.data.model_copy(update={"path": data})})
-    chosen = resolve_tokens(recipe, model, augment, dataset).model.tokens
-    patches = ink_patches(model, preprocess)
-    tokens = patches.num_patches if isinstance(chosen, str) else chosen
-    keep_inked(model, tokens, preprocess)
-
-    torch.manual_seed(seed)
-    augmented, _ = augment(images, labels, augment.sample_params(len(images), torch.Generator().manual_seed(seed)))
-    names = [classes[label] for label in labels.tolist()]
-    rows = []
-    for name, training, shown in (
-        ("evaluation", False, preprocess(images)),
-        ("training,\naugmented", True, augmented),
-    ):
-        selection = patches.train(training).choose(patches.cut(shown), tokens)
-        rows.append(TokenRow(name, shown, selection, names))
-    title = f"{wanted.name}, {size} px: {tokens} of {patches.num_patches} patches"
-    draw_tokens(out, rows, patches.grid_size, title)
-    console.print(f"[bold]{plain(out)}[/]: {plain(title)}", soft_wrap=True)
+    tokens, grid, shown = preview_tokens(recipe, data, dataset, images, labels, seed)
+    names = [dataset.classes[label] for label in labels.tolist()]
+    rows = [TokenRow(name, sketches, selection, names) for name, (sketches, selection) in shown.items()]
+    title = f"{recipe.model.name}, {dataset.size} px: {tokens} of {grid[0] * grid[1]} patches"
+    draw_tokens(out, rows, grid, title)
+    return title

@@ -11,11 +11,15 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from hypothesis import settings
 from shapes import CLASSES, draw_shape
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # The tests' networks are tiny: a second thread costs more than it gains, and on a busy machine a hundred times more.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -115,3 +119,19 @@ def run_fastsketch() -> Callable[..., subprocess.CompletedProcess[str]]:
         return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
 
     return run
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures that a test draws, in order, to be asked where everything lies."""
+    from matplotlib.figure import Figure
+
+    figures: list[Figure] = []
+    save = Figure.savefig
+
+    def spy(self: Figure, *arguments: object, **options: object) -> None:
+        save(self, *arguments, **options)
+        figures.append(self)
+
+    monkeypatch.setattr(Figure, "savefig", spy)
+    return figures

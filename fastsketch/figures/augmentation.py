@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
@@ -16,7 +16,7 @@ from fastsketch.augment.mix import Targets
 from fastsketch.augment.params import AugmentParams
 from fastsketch.augment.pipeline import SketchAugment
 from fastsketch.config import AugmentConfig
-from fastsketch.figures.picture import caption, plain_letters, save_figure
+from fastsketch.figures.sheet import Cell, Row, draw_sheet
 from fastsketch.preprocess import Preprocess
 
 AFFINE = {"rotation": 0.0, "translation": 0.0, "scale": (1.0, 1.0), "shear": 0.0, "flip": 0.0}
@@ -31,19 +31,13 @@ NAMES = {
     "mixup": "MixUp",
     "cutmix": "CutMix",
 }
+TOGETHER = "all together"
+
 ALWAYS = {"thickness": 1.0, "erasing": 1.0, "mix_probability": 1.0}
 """A technique shown alone is applied to every picture, whatever its probability."""
 
-CELL = 1.25
-"""Inches a picture."""
 
-NAME_LETTERS = 20
-"""So many letters of a class name fit under a picture."""
-
-TITLE_LETTERS = 100
-
-
-class Row(NamedTuple):
+class AugmentedRow(NamedTuple):
     """One technique: its name, gray values in [0, 1] [B, 1, S, S], two lines under each picture, CutMix's boxes."""
 
     name: str
@@ -52,8 +46,10 @@ class Row(NamedTuple):
     boxes: list[list[int]]
 
 
-def preview_rows(config: AugmentConfig, images: Tensor, labels: Tensor, classes: Sequence[str], seed: int) -> list[Row]:
-    """The originals, every technique that `config` turns on, and all of them as in training.
+def preview_rows(
+    config: AugmentConfig, images: Tensor, labels: Tensor, classes: Sequence[str], seed: int
+) -> list[AugmentedRow]:
+    """The originals, every technique that `config` turns on, and all of them as in training, if that is another row.
 
     Args:
         config: As in training; its normalisation is left out, and its engine is always `fused`.
@@ -71,18 +67,27 @@ def preview_rows(config: AugmentConfig, images: Tensor, labels: Tensor, classes:
         if getattr(config, key) != OTHERS[key]:
             value = ALWAYS.get(key, getattr(config, key))
             techniques.append((name, nothing.model_copy(update={key: value})))
-    techniques.append(("all together", config))
+    techniques.append((TOGETHER, config))
 
     preprocess = Preprocess(images.shape[-1])
     original = preprocess(images)
-    rows = [Row("original", original, [(classes[label], "") for label in labels.tolist()], [[0] * 4] * len(labels))]
+    rows = [
+        AugmentedRow("original", original, [(classes[label], "") for label in labels.tolist()], [[0] * 4] * len(labels))
+    ]
     for name, technique in techniques:
         augment = SketchAugment(technique, preprocess)
         params = augment.sample_params(len(images), torch.Generator().manual_seed(seed))
         augmented, targets = augment(images, labels, params)
         boxes = [[0] * 4] * len(labels) if params.mix is None else params.mix.box.tolist()
-        rows.append(Row(name, augmented, _captions(targets, params, classes), boxes))
+        row = AugmentedRow(name, augmented, _captions(targets, params, classes), boxes)
+        if name != TOGETHER or not any(_look_alike(row, other) for other in rows):
+            rows.append(row)
     return rows
+
+
+def _look_alike(one: AugmentedRow, other: AugmentedRow) -> bool:
+    """Whether no pixel differs by a gray level of 255."""
+    return torch.allclose(one.images, other.images, rtol=0, atol=0.5 / 255)
 
 
 def _captions(targets: Targets, params: AugmentParams, classes: Sequence[str]) -> list[tuple[str, str]]:
@@ -98,28 +103,19 @@ def _captions(targets: Targets, params: AugmentParams, classes: Sequence[str]) -
     return captions
 
 
-@plain_letters()
-def draw_sheet(path: Path, rows: Sequence[Row], title: str) -> None:
+def draw_augmentation(path: Path, rows: Sequence[AugmentedRow], title: str) -> None:
     """Draw the rows as one picture into `path`; its suffix says in which format."""
-    columns = len(rows[0].images)
-    figure = Figure(figsize=(CELL * columns * 1.08 + 1.1, CELL * len(rows) * 1.3 + 0.5), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0.02, hspace=0.03)  # type: ignore[union-attr, call-arg]
-    figure.suptitle(caption(title, TITLE_LETTERS), fontsize=10, color="0.25")
-    grid = figure.subplots(len(rows), columns, squeeze=False)
-    for row, cells in zip(rows, grid, strict=True):
-        for axes, image, lines, box in zip(cells, row.images, row.captions, row.boxes, strict=True):
-            _draw_cell(axes, image[0], lines, box)
-        cells[0].set_ylabel(row.name, fontsize=9, fontweight="bold", rotation=0, ha="right", va="center", labelpad=8)
-    save_figure(figure, path)
+    draw_sheet(path, [Row(_cells(row), row.name) for row in rows], title)
 
 
-def _draw_cell(axes: Axes, image: Tensor, lines: tuple[str, str], box: list[int]) -> None:
-    axes.imshow(image.numpy(), cmap="gray", vmin=0, vmax=1, interpolation="antialiased")
-    axes.set(xticks=[], yticks=[])
-    axes.spines[:].set(color="0.8", linewidth=0.6)
+def _cells(row: AugmentedRow) -> list[Cell]:
+    parts = zip(row.images, row.captions, row.boxes, strict=True)
+    return [Cell(image[0].numpy(), lines, partial(_outline, box)) for image, lines, box in parts]
+
+
+def _outline(box: list[int], axes: Axes) -> None:
+    """Draw CutMix's box, if there is one."""
     left, top, right, bottom = box
     if right > left and bottom > top:
         corner = (left - 0.5, top - 0.5)
         axes.add_patch(Rectangle(corner, right - left, bottom - top, fill=False, color="C0", alpha=0.6, linewidth=0.7))
-    written = "\n".join(caption(line, NAME_LETTERS) for line in lines)
-    axes.set_xlabel(written, fontsize=6.5, color="0.25", labelpad=3, linespacing=1.15)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SUFFIXES = (".png", ".pdf", ".svg")
+
+MOST_LETTERS = 120
+"""More of a name is never looked at."""
 
 
 def check_picture(path: Path, *, dataset: Path | None = None) -> None:
@@ -41,6 +45,23 @@ def caption(name: str, letters: int) -> str:
     """A name as it can stand in a picture: on one line, its end left out where it is long."""
     name = one_line(name[: 2 * letters])
     return name if len(name) <= letters else name[: letters - 1].rstrip() + "…"
+
+
+def text_width(text: str, size: float, weight: str = "normal") -> float:
+    """Inches that one line takes in letters of `size` points."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    width, _, _ = text_to_path.get_text_width_height_descent(text, FontProperties(size=size, weight=weight), False)
+    return float(width) / 72
+
+
+def fitted(name: str, size: float, width: float, weight: str = "normal") -> str:
+    """A name as `caption` makes it, cut off where it would take more than `width` inches."""
+    letters = bisect_right(
+        range(1, MOST_LETTERS + 1), width, key=lambda count: text_width(caption(name, count), size, weight)
+    )
+    return caption(name, max(letters, 1))
 
 
 @contextmanager

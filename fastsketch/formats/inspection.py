@@ -1,4 +1,4 @@
-"""What is in a converted data set: ink statistics, a contact sheet to look at, and a check of every byte."""
+"""What is in a converted data set: ink statistics, and a check of every byte."""
 
 from __future__ import annotations
 
@@ -8,19 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from fastsketch.errors import ConfigError
-from fastsketch.figures.picture import caption, check_picture, plain_letters, save_figure
 from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.formats.pack import PackSplit
 from fastsketch.ink import PATCH
-
-SHEET = (8, 6)
-"""Columns and rows of a contact sheet."""
-
-NAME_LETTERS = 40
-"""So many letters of a class name are written, in two lines where need be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,44 +65,3 @@ def verify(folder: Path, dataset: DatasetMetadata, progress: Callable[[str, int]
             progress(file.name, file.bytes)
         file.verify(folder)
     return sum(file.bytes for file in files)
-
-
-def check_sheet(path: Path, folder: Path, dataset: DatasetMetadata, split: str) -> None:
-    """Whether `contact_sheet` can be called with the same arguments; nothing is read yet.
-
-    Raises:
-        ConfigError: It cannot: the picture's name or place will not do, or the data set has no such split.
-    """
-    check_picture(path, dataset=folder)
-    if split not in dataset.splits:
-        known = ", ".join(dataset.splits)
-        raise ConfigError(f"a contact sheet shows one split, and there is no '{split}' split", hint=f"it has: {known}")
-
-
-@plain_letters()
-def contact_sheet(path: Path, folder: Path, dataset: DatasetMetadata, split: str) -> None:
-    """Draw one sketch each of up to 48 classes, spread over the alphabet, with their names.
-
-    Raises:
-        ConfigError: See `check_sheet`.
-        DataError: The split is damaged.
-    """
-    check_sheet(path, folder, dataset, split)
-    columns, rows = SHEET
-    samples = PackSplit(folder, dataset, split)
-    present = np.unique(samples.labels)
-    chosen = present[np.linspace(0, len(present) - 1, min(columns * rows, len(present))).round().astype(int)]
-    rows = math.ceil(len(chosen) / columns)
-    figure = Figure(figsize=(1.5 * columns, 1.72 * rows + 0.5), layout="constrained")
-    name = caption(folder.resolve().name, NAME_LETTERS)
-    figure.suptitle(f"{name}, {split}: {len(samples):,} sketches of {len(dataset.classes)} classes")
-    grid = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes in grid:
-        axes.set_axis_off()
-    for axes, label in zip(grid, chosen, strict=False):
-        index = int(np.searchsorted(samples.labels, label))  # the pack is sorted by class
-        axes.imshow(samples.images[index, 0], cmap="gray", vmin=0, vmax=255, interpolation="antialiased")
-        axes.set_axis_on()
-        axes.set(xticks=[], yticks=[])
-        axes.set_title(caption(dataset.classes[label], NAME_LETTERS), fontsize=8, wrap=True)
-    save_figure(figure, path)

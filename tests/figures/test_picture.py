@@ -16,12 +16,13 @@ from packs import write_pack
 from PIL import Image
 
 from fastsketch.errors import ConfigError
-from fastsketch.figures.augmentation import Row, draw_sheet
-from fastsketch.figures.curves import plot_confusion, plot_curves
+from fastsketch.figures.augmentation import AugmentedRow, draw_augmentation
+from fastsketch.figures.confusion import plot_confusion
+from fastsketch.figures.contact_sheet import draw_contact_sheet
+from fastsketch.figures.curves import plot_curves
+from fastsketch.figures.mistakes import WrongSketch, draw_mistakes
 from fastsketch.figures.picture import caption, check_picture
 from fastsketch.figures.tokens import TokenRow, draw_tokens
-from fastsketch.formats.inspection import contact_sheet
-from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.models.ink_tokens import Selection
 from fastsketch.training.run.metrics import EpochRecord
 
@@ -58,7 +59,19 @@ def draw_confusion(path: Path, names: Sequence[str]) -> None:
 
 def draw_preview(path: Path, names: Sequence[str]) -> None:
     captions = [(name, name) for name in names]
-    draw_sheet(path, [Row("original", torch.ones(len(names), 1, 8, 8), captions, [[0] * 4] * len(names))], names[0])
+    row = AugmentedRow("original", torch.ones(len(names), 1, 8, 8), captions, [[0] * 4] * len(names))
+    draw_augmentation(path, [row], names[0])
+
+
+def draw_pairs(path: Path, names: Sequence[str]) -> None:
+    """Of more classes than a matrix has room for, every one confused with the next."""
+    many = [names[index % len(names)] for index in range(70)]
+    plot_confusion(path, np.roll(np.eye(70, dtype=np.int64), 1, axis=1), many, names[0])
+
+
+def draw_wrong(path: Path, names: Sequence[str]) -> None:
+    image = np.zeros((8, 8), dtype=np.uint8)
+    draw_mistakes(path, [WrongSketch(image, name, name, 0.5) for name in names], names[0])
 
 
 def draw_patches(path: Path, names: Sequence[str]) -> None:
@@ -67,16 +80,16 @@ def draw_patches(path: Path, names: Sequence[str]) -> None:
     draw_tokens(path, [TokenRow("seen", images, selection, list(names))], (2, 2), names[0])
 
 
-def draw_contact_sheet(path: Path, names: Sequence[str]) -> None:
+def draw_classes(path: Path, names: Sequence[str]) -> None:
     folder = path.parent / "data"
     metadata = write_pack(folder, {"train": 12}, size=16)
     classes = [f"{index}{name}" for index, name in enumerate((*names, *metadata.classes))][: len(metadata.classes)]
-    contact_sheet(path, folder, metadata.model_copy(update={"classes": classes}), "train")
+    draw_contact_sheet(path, folder, metadata.model_copy(update={"classes": classes}), "train")
 
 
 EACH = [(draw_confusion, (name, "cat")) for name in NAMES.values()]
-TOGETHER = [(draw, list(NAMES.values())) for draw in (draw_curves, draw_preview, draw_patches)]
-SHEETS = [(draw_contact_sheet, list(NAMES.values())[first:]) for first in (0, 5, 10)]
+TOGETHER = [(draw, list(NAMES.values())) for draw in (draw_curves, draw_preview, draw_patches, draw_pairs, draw_wrong)]
+SHEETS = [(draw_classes, list(NAMES.values())[first:]) for first in (0, 5, 10)]
 
 
 @pytest.mark.parametrize(("draw", "names"), EACH + TOGETHER + SHEETS)
@@ -156,13 +169,3 @@ def test_a_data_set_keeps_its_folder_to_itself(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is within the data set"):
         check_picture(data / "x.png", dataset=tmp_path / "link")
     check_picture(tmp_path / "x.png", dataset=data)
-
-
-def test_the_sheet_names_its_splits(tmp_path: Path) -> None:
-    """Low: `--sheet x.png --split train+val` said that the data are damaged."""
-    write_pack(tmp_path / "data", {"train": 12, "val": 6})
-    metadata = DatasetMetadata.load(tmp_path / "data")
-    for split in ("train+val", "test", "", "../train"):
-        with pytest.raises(ConfigError, match="a contact sheet shows one split") as caught:
-            contact_sheet(tmp_path / "x.png", tmp_path / "data", metadata, split)
-        assert caught.value.hint == "it has: train, val"

@@ -4,11 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from packs import CLASSES, write_all_formats, write_pack
-from PIL import Image
+from packs import write_all_formats, write_pack
 
 from fastsketch.errors import DataError
-from fastsketch.formats.inspection import contact_sheet, ink_statistics, verify
+from fastsketch.formats.inspection import ink_statistics, verify
 from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.formats.pack import PackSplit
 
@@ -48,14 +47,3 @@ def test_ink_statistics(tmp_path: Path) -> None:
     ink = ink_statistics(split)
     assert ink.patches == 9  # 40 px are two and a half patches
     assert (ink.blank, ink.mean, ink.median, ink.quantile_95) == (10, 2.5, 2, 9)
-
-
-def test_the_contact_sheet_shows_each_class(tmp_path: Path) -> None:
-    metadata = write_pack(tmp_path / "data", {"train": 40}, size=32)
-    contact_sheet(tmp_path / "sheet.png", tmp_path / "data", metadata, "train")
-    sheet = np.asarray(Image.open(tmp_path / "sheet.png").convert("L"))
-    # Noise is neither black nor white, all else on the sheet is: count the columns that are noise.
-    gray = ((sheet > 30) & (sheet < 225)).mean(axis=0) > 0.2
-    starts = np.flatnonzero(np.diff(gray.astype(int)) == 1)
-    assert len(starts) >= len(CLASSES)
-    assert list(tmp_path.glob(".*")) == []
