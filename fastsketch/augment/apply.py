@@ -34,9 +34,9 @@ def apply_params(images: Tensor, params: AugmentParams, *, largest: int) -> Tens
         float32 [B, 1, S, S] in [0, 1], paper = 1.
     """
     if images.device.type == "cpu":
-        # The operator's Python type is Any.
-        blend, box = (None, None) if params.mix is None else (params.mix.blend, params.mix.box)
-        paper: Tensor = _apply_in_pieces(images, *params[:-1], blend, box)
+        *unmixed, mix = params  # a slice of a named tuple is beyond torch 2.6's compiler
+        blend, box = (None, None) if mix is None else (mix.blend, mix.box)
+        paper: Tensor = _apply_in_pieces(images, *unmixed, blend, box)  # whose Python type is Any
         return paper
     return apply_whole(images, params, largest=largest)
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from kornia.geometry.transform import get_affine_matrix2d, hflip
 from kornia.geometry.transform import warp_affine as kornia_warp_affine
+from kornias import FLOAT64_TOLERANCE
 from torch import Tensor
 
 from fastsketch.augment.geometry import UNIFORMS, affine_matrices, warp_affine
@@ -74,7 +75,8 @@ def test_the_warp_is_kornias_with_the_same_parameters(
     found = warp_affine(ink, affine_matrices(numbers, config, size))
     assert found.shape == ink.shape
     # In float32 a point is known to some 4e-7 of the side, Kornia's as well as ours, and this image is all contrast.
-    torch.testing.assert_close(found, expected, atol=1e-10 if dtype == torch.float64 else 4e-7 * size, rtol=0)
+    tolerance = FLOAT64_TOLERANCE if dtype == torch.float64 else 4e-7 * size
+    torch.testing.assert_close(found, expected, atol=tolerance, rtol=0)
 
 
 def test_the_same_matrices_warp_the_same(device: torch.device) -> None:
@@ -83,7 +85,7 @@ def test_the_same_matrices_warp_the_same(device: torch.device) -> None:
     matrices = affine_matrices(numbers, config, 48).double()
     ink = strokes(device, 32, 48).double()
     expected = kornia_warp_affine(ink, matrices[:, :2], (48, 48), align_corners=True)
-    torch.testing.assert_close(warp_affine(ink, matrices), expected, atol=1e-10, rtol=0)
+    torch.testing.assert_close(warp_affine(ink, matrices), expected, atol=FLOAT64_TOLERANCE, rtol=0)
 
 
 # ------------------------------------------------------------------------------------------------------ identity

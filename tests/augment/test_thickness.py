@@ -4,14 +4,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kornia.morphology import dilation, erosion
+from kornia.morphology import erosion
+from kornias import dilated
 from sketches import ink_of, sketches
 
 from fastsketch.augment.apply import apply_params
 from fastsketch.augment.params import AugmentParams
 from fastsketch.augment.thickness import dilate, erode
 
-ORACLES = [(dilate, dilation), (erode, erosion)]
+ORACLES = [(dilate, dilated), (erode, erosion)]
 IDENTITY = torch.eye(2, 3)
 
 

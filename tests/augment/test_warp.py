@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kornia.geometry.transform import get_perspective_transform, remap, warp_perspective
+from kornias import FLOAT64_TOLERANCE
 from sketches import ink_of, sketches
 from torch import Tensor
 
@@ -50,7 +51,7 @@ def test_perspective_matrix_is_kornias_solution() -> None:
     torch.testing.assert_close(geometry.perspective_matrices(numbers, 0.6, SIZE), expected, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.float64, 1e-9)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.float64, FLOAT64_TOLERANCE)])
 def test_perspective_and_affine_together_are_kornias(dtype: torch.dtype, tolerance: float) -> None:
     ink = ink_of(sketches(16), dtype)
     affine = geometry.affine_matrices(uniforms(16, 7, dtype=dtype), AugmentConfig(), SIZE)
@@ -88,7 +89,7 @@ def test_elastic_displacements_are_normal() -> None:
 def test_flip_comes_before_rotation() -> None:
     ink = ink_of(sketches(1), torch.float64)
     both = apply_params(ink, still((6, 0.0), (0, 1.0)), flip=1, rotation=90)
-    torch.testing.assert_close(both, ink.flip(3).rot90(-1, dims=(2, 3)), rtol=0, atol=1e-9)
+    torch.testing.assert_close(both, ink.flip(3).rot90(-1, dims=(2, 3)), rtol=0, atol=FLOAT64_TOLERANCE)
 
 
 # -------------------------------------------------------------------------------------------------- properties
