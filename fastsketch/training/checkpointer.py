@@ -47,7 +47,8 @@ class Checkpointer:
                 best_kept = remake_models(run, state, trainer.preprocess, dataset.classes)
             resolved = {"device": str(trainer.device), "precision": str(trainer.precision)}
             processes = {"processes": trainer.world.size}
-            write_record(run.record, dataset, **resolved, **processes, **asdict(trainer.execution))
+            done = round(state.epoch + state.steps / trainer.steps_per_epoch, 3)
+            write_record(run.record, dataset, epochs_done=done, **resolved, **processes, **asdict(trainer.execution))
         if not trainer.world.agreed(best_kept, trainer.device):
             state.best_top1, state.best_epoch = -1.0, 0
         self._metrics = MetricLog(run.metrics, earlier, open_loggers(recipe, run.root) if self._leads else ())

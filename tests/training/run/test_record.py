@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 import shlex
 import sys
@@ -13,7 +14,7 @@ from packs import write_pack
 
 from fastsketch.environment import environment
 from fastsketch.formats.metadata import DatasetMetadata
-from fastsketch.training.run.record import write_record
+from fastsketch.training.run.record import resumed_epochs, write_record
 
 
 @pytest.fixture
@@ -51,3 +52,15 @@ def test_a_damaged_record_does_not_stop_the_training(
         write_record(path, dataset, device="cpu")
     assert "run.json cannot be read" in caplog.text
     assert len(json.loads(path.read_text())["sessions"]) == 1
+
+
+def test_where_a_run_was_resumed(tmp_path: Path, dataset: DatasetMetadata) -> None:
+    path = tmp_path / "run.json"
+    assert resumed_epochs(path) == []
+    for done in (0, 0, 1.5, 1.5, 4):  # twice nothing came of a session
+        write_record(path, dataset, epochs_done=done)
+    assert resumed_epochs(path) == [1.5, 4]
+    record = json.loads(path.read_text())
+    record["sessions"] += [3, {}, *({"epochs_done": each} for each in ("2", None, -1, math.nan, math.inf, [3]))]
+    path.write_text(json.dumps(record))
+    assert resumed_epochs(path) == [1.5, 4]
