@@ -32,7 +32,7 @@ def command(
         typer.Option("--verify/--no-verify", help="Compare the split with its checksums; else as the recipe."),
     ] = None,
 ) -> None:
-    """Evaluate a trained model: top-1, top-5, a table of classes, a confusion matrix."""
+    """Evaluate a trained model: top-1, top-5, a table of classes, a confusion matrix, all mistakes."""
     evaluate_and_report(
         run, split, checkpoint=checkpoint, data=data, device=device, flip=flip, tokens=tokens, verify=verify
     )
@@ -70,5 +70,11 @@ def evaluate_and_report(
     for each in worst[:WORST_CLASSES]:
         table.add_row(plain(each.name, NAME), str(each.images), f"{each.accuracy:.0%}", plain(each.confused_with, NAME))
     console.print(table)
-    console.print(f"all classes: {plain(result.table)}\nconfusion:   {plain(result.plot)}", soft_wrap=True)
+    for name, path in (
+        ("all classes", result.table),
+        ("confusion", result.plot),
+        ("mistakes", result.mistakes_table),
+        ("most certain", result.mistakes_plot),
+    ):
+        console.print(f"{name + ':':<14}{plain(path)}", soft_wrap=True)
     return result

@@ -1,12 +1,15 @@
-"""A saved model over a whole split: scores and confusion."""
+"""A saved model over a whole split, once: scores, confusion and predictions."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from fastsketch.device import resolve_device
+from fastsketch.evaluation.predictions import Predictions, PredictionsMetric
 from fastsketch.evaluation.subject import Subject
 from fastsketch.formats.metadata import split_parts
 from fastsketch.formats.verification import Verifier
@@ -18,8 +21,22 @@ from fastsketch.training.tokens import apply_tokens
 from fastsketch.training.validation import Scores, accuracy_metrics, validate
 
 
-def measure(subject: Subject, device: str, verify: bool) -> tuple[Scores, npt.NDArray[np.int64]]:
-    """Loss, top-1 and top-5, and the confusion matrix int64 [C, C] with true classes in rows.
+class Measured(NamedTuple):
+    """What one pass gave.
+
+    Attributes:
+        scores: Loss, top-1 and top-5.
+        confusion: int64 [C, C], true classes in rows.
+        predictions: Of each sample.
+    """
+
+    scores: Scores
+    confusion: npt.NDArray[np.int64]
+    predictions: Predictions
+
+
+def measure(subject: Subject, device: str, verify: bool) -> Measured:
+    """Show the whole split to the model.
 
     With `verify`, every byte of the split has been compared with its checksum when it returns.
 
@@ -34,7 +51,9 @@ def measure(subject: Subject, device: str, verify: bool) -> tuple[Scores, npt.ND
     sampling = Sampling(recipe.data.eval_batch_size)
     loader = open_loader(subject.folder, dataset, subject.split, sampling, target, verify=verify)
     metrics = accuracy_metrics(len(dataset.classes))
-    metrics.add_metrics({"confusion": MulticlassConfusionMatrix(len(dataset.classes), validate_args=False)})
+    confusion = MulticlassConfusionMatrix(len(dataset.classes), validate_args=False)
+    predictions = PredictionsMetric(loader.samples)
+    metrics.add_metrics({"confusion": confusion, "predictions": predictions})
     splits = [dataset.splits[part] for part in split_parts(subject.split) if verify]
     with Verifier(subject.folder, splits, loader.verified) as verifier:
         scores = validate(
@@ -46,5 +65,6 @@ def measure(subject: Subject, device: str, verify: bool) -> tuple[Scores, npt.ND
             flip=subject.flip,
         )
         verifier.conclude()
-    confusion: npt.NDArray[np.int64] = metrics.compute()["confusion"].cpu().numpy()
-    return scores, confusion
+    # torchmetrics makes a number of what has one element.
+    flat = Predictions(*(part.reshape(-1) for part in predictions.compute()))
+    return Measured(scores, confusion.compute().cpu().numpy(), flat)

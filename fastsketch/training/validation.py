@@ -52,7 +52,8 @@ def validate(
         model: Left in evaluation mode.
         preprocess: What the model is shown.
         loader: The split.
-        metrics: Reset and updated with logits and labels; must contain `accuracy_metrics`, on the loader's device.
+        metrics: Reset and updated with logits and labels, and the samples' `indices` where a metric takes them; must
+            contain `accuracy_metrics`, on the loader's device.
         flip: Score the mean of the class probabilities of each image and its mirror image.
         precision: What the model computes in.
         world: The processes among which the split is shared out; each gets the scores of the whole.
@@ -69,7 +70,7 @@ def validate(
         loss = F.cross_entropy(logits, batch.labels, reduction="sum")
         found = torch.stack([loss, torch.full_like(loss, len(images))])
         totals = found if totals is None else totals + found
-        metrics.update(logits, batch.labels)
+        metrics.update(logits, batch.labels, indices=batch.indices)
     values = metrics.compute()  # torchmetrics sums over the processes by itself
     assert totals is not None, "a split has samples"
     loss_sum, images_seen = world.sum(totals).tolist()

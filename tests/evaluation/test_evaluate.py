@@ -99,16 +99,19 @@ def test_other_data_take_the_place_of_nothing(run: Run, tmp_path: Path, capsys: 
     """Finding 10: `evaluate --data OTHER` overwrote `best-test.json` as if it were the run's own test split."""
     evaluate_and_report(run.root, "test", device="cpu")
     own = {path.name: path.read_bytes() for path in [*run.evaluation.iterdir(), *run.plots.iterdir()]}
-    assert own.keys() == {"best-test.json", "best-test-classes.csv", "confusion-best-test.png"}
+    tables = {"best-test.json", "best-test-classes.csv", "best-test-mistakes.csv"}
+    pictures = {"confusion-best-test.png", "mistakes-best-test.png"}
+    assert own.keys() == tables | pictures
     assert "another data set" not in capsys.readouterr().out
     result = evaluate_and_report(run.root, "test", data=other_data(tmp_path / "other one"), device="cpu")
     assert "another data set than the run was trained on:" in capsys.readouterr().out
     assert result.subject.name.startswith("best-test-other_one-")
     assert {path.name: path.read_bytes() for path in run.evaluation.iterdir() if path.name in own} == {
-        name: content for name, content in own.items() if not name.startswith("confusion")
+        name: content for name, content in own.items() if name in tables
     }
     assert json.loads((run.evaluation / f"{result.subject.name}.json").read_text()) == result.scores._asdict()
-    assert len(list(run.evaluation.iterdir())) == 4
+    assert len(list(run.evaluation.iterdir())) == 2 * len(tables)
+    assert len(list(run.plots.iterdir())) == 2 * len(pictures)
 
 
 def test_moved_data_are_the_runs_own(run: Run, tmp_path: Path) -> None:
