@@ -16,6 +16,7 @@ from packs import write_pack
 from torch import nn
 
 from fastsketch.augment import SketchAugment
+from fastsketch.augment.params import AugmentParams
 from fastsketch.config import Recipe
 from fastsketch.errors import FastSketchError
 from fastsketch.training import trainer as assembly
@@ -172,6 +173,32 @@ def test_a_step_learns_and_counts(data: Path) -> None:
     assert trainer.loss_sum() == pytest.approx(float(sum(losses)))
     moved = [key for key, value in trainer.model.state_dict().items() if not torch.equal(value, before[key])]
     assert set(moved) == set(before)
+
+
+def test_each_step_is_by_chance_and_the_seed_decides(data: Path) -> None:
+    """Order, augmentation and dropout: other ones in every step of every epoch, the same again for the same seed."""
+
+    def seen(seed: int) -> dict[str, list[bytes]]:
+        found: dict[str, list[bytes]] = {"order": [], "augmentation": [], "dropout": []}
+        trainer, splits = opened(recipe(data, f"training.seed={seed}"))
+
+        def noted(images: torch.Tensor, labels: torch.Tensor, params: AugmentParams) -> Any:
+            found["order"].append(images.numpy().tobytes())
+            found["augmentation"].append(params.sources.numpy().tobytes())
+            found["dropout"].append(torch.get_rng_state().numpy().tobytes())
+            return trainer.augment(images, labels, params)
+
+        while not trainer.is_over:
+            trainer.enter_phase()
+            trainer.step.augment = noted
+            list(trainer.train_epoch(splits.train))
+            trainer.end_epoch(None)
+        return found
+
+    first, other, again = seen(0), seen(1), seen(0)
+    assert first == again
+    for name in first:
+        assert len({*first[name], *other[name]}) == 4 * STEPS, name
 
 
 def test_an_epoch_says_how_many_steps_are_done_and_goes_on_in_its_midst(data: Path) -> None:
