@@ -130,6 +130,7 @@ def one_run(study: Study, dataset: Path, weights: Path | None, rung: str, seed: 
     torch.set_num_threads(1)
     recipe = load_recipe(
         "quick",
+        (),
         data__path=dataset,
         model__name=study.model,
         model__weights=weights,
@@ -193,7 +194,3 @@ def plot(path: Path, results: list[Result], title: str) -> None:
     axes.set(title=f"Ablation: {title}", ylabel="val top-1 in %, last epoch")
     axes.grid(axis="y", alpha=0.25)
     save_figure(path, figure)
-
-
-if __name__ == "__main__":
-    run(Path(__file__).parent / "results")

@@ -12,17 +12,17 @@ targets: flip, affine, line thickness, MixUp or CutMix. They differ in what they
 | torchvision a sample | per sample | one λ a batch     |
 | torchvision a batch  | one for all| one λ a batch     |
 
-torchvision has no morphology; max_pool2d, on the samples that drew it, takes its place.
+Ours runs as `Trainer` runs it: its parameters are drawn in eager mode, whether the rest is compiled or not. Kornia
+dilates by the engine that is its fastest here, which is the one that it chooses itself. torchvision has no morphology;
+max_pool2d, on the samples that drew it, takes its place. What share of a training step it all has, `train` says.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from time import perf_counter
 
 import numpy as np
 import torch
@@ -33,16 +33,16 @@ from rich.console import Console
 from torch import Tensor
 from torchvision.transforms import v2
 
-from fastsketch.augment import SketchAugment
-from fastsketch.augment.kornia_pipeline import KorniaAugment
+from fastsketch.augment import SketchAugment, create_augment
 from fastsketch.config import AugmentConfig
 from fastsketch.preprocess import Preprocess
 from fastsketch.recipes import load_recipe
-from fastsketch.training.execution.precision import autocast, resolve_precision
-from fastsketch.training.loss import mixed_cross_entropy
+from fastsketch.training.execution.compile import compiled
+from fastsketch.training.execution.step import Augment
 
 from .common import Contender, Timing, peak_bytes, print_table, take_turns, write_results
 from .plots import save_figure
+from .rivals import torchvision_geometry, torchvision_mix
 
 RECIPE = "report-4-thickness"
 CLASSES = 250
@@ -62,8 +62,7 @@ def run(out: Path, *, quick: bool = False) -> Path:
         out: Folder for the results.
         quick: Small and few, to see that it runs.
     """
-    os.environ["KINETO_LOG_LEVEL"] = "99"  # or the profiler writes two lines about every batch,
-    torch._logging.set_logs(dynamo=logging.ERROR)  # and Dynamo many about the graph breaks of stock Kornia
+    logging.getLogger("torch._dynamo").setLevel(logging.ERROR)  # or it tells of every graph break of stock Kornia
     config = load_recipe(RECIPE).augment
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     size, rounds, sizes = (64, 2, (8, 16)) if quick else (224, 11, BATCH_SIZES)
@@ -80,9 +79,6 @@ def run(out: Path, *, quick: bool = False) -> Path:
         peaks = ", ".join(f"{name} {batches:.1f}" for name, batches in memory[batch_size].items())
         Console(highlight=False).print(f"peak extra memory in float32 batches: {peaks}\n")
     main = MAIN_BATCH if MAIN_BATCH in timings else sizes[-1]
-    more: dict[str, object] = {}
-    if device.type == "cuda" and not quick:
-        more["share_of_vit_base_step"] = share_of_training_step(config, main)
     result = write_results(
         out,
         "augment",
@@ -90,7 +86,6 @@ def run(out: Path, *, quick: bool = False) -> Path:
         timings[main],
         by_batch_size={batch: [asdict(timing) for timing in found] for batch, found in timings.items()},
         peak_extra_memory_in_batches=memory,
-        **more,
     )
     plot(result.with_suffix(".png"), timings, f"{RECIPE}, {size} px, {result.stem.removeprefix('augment-')}")
     return result
@@ -105,18 +100,17 @@ def contenders(config: AugmentConfig, images: Tensor) -> dict[str, Work]:
     device, size = images.device, images.shape[-1]
     labels = torch.arange(len(images), device=device) % CLASSES
     generator = torch.Generator(device).manual_seed(0)
-    ours, stock = (kind(config, size).to(device) for kind in (SketchAugment, KorniaAugment))
+    engines = [config, config.model_copy(update={"engine": "kornia"})]
+    ours, stock = (create_augment(engine, Preprocess(size)).to(device) for engine in engines)
 
-    def of(augment: SketchAugment, *, compiled: bool = False) -> Work:
-        apply = torch.compile(augment, dynamic=False) if compiled else augment
-        draw = torch.compile(augment.draw, dynamic=False) if compiled else augment.draw
-        return lambda: apply(images, labels, draw(len(images), generator))[0]
+    def of(augment: SketchAugment, apply: Augment) -> Work:
+        return lambda: apply(images, labels, augment.sample_params(len(images), generator))[0]
 
     return {
-        "ours": of(ours),
-        "ours compiled": of(ours, compiled=True),
-        "stock Kornia": of(stock),
-        "stock Kornia compiled": of(stock, compiled=True),
+        "ours": of(ours, ours),
+        "ours compiled": of(ours, compiled(ours, "default")),
+        "stock Kornia": of(stock, stock),
+        "stock Kornia compiled": of(stock, compiled(stock, "default")),
         "torchvision a sample": torchvision_work(config, images, labels, per_sample=True),
         "torchvision a batch": torchvision_work(config, images, labels, per_sample=False),
     }
@@ -135,30 +129,6 @@ def torchvision_work(config: AugmentConfig, images: Tensor, labels: Tensor, *, p
         return mixed
 
     return work
-
-
-def torchvision_geometry(config: AugmentConfig) -> v2.Transform:
-    """Flip and affine map with a recipe's ranges, on paper polarity."""
-    return v2.Compose(
-        [
-            v2.RandomHorizontalFlip(config.flip),
-            v2.RandomAffine(
-                degrees=config.rotation,
-                translate=(config.translation, config.translation),
-                scale=config.scale,
-                shear=[-config.shear, config.shear, -config.shear, config.shear],
-                interpolation=v2.InterpolationMode.BILINEAR,
-                fill=255,
-            ),
-        ]
-    )
-
-
-def torchvision_mix(config: AugmentConfig, classes: int) -> v2.Transform:
-    """CutMix or MixUp of a batch, by a recipe's share of each."""
-    cutmix = v2.CutMix(alpha=config.cutmix, num_classes=classes)
-    mixup = v2.MixUp(alpha=config.mixup, num_classes=classes)
-    return v2.RandomChoice([cutmix, mixup], p=[config.cutmix_share, 1 - config.cutmix_share])
 
 
 def _thicken_by_pooling(paper: Tensor, config: AugmentConfig) -> Tensor:
@@ -204,47 +174,6 @@ def peak_memory(work: Work, device: torch.device) -> float:
     return max(peak_bytes(work, device) for _ in range(4)) / size  # several, for MixUp or CutMix
 
 
-def share_of_training_step(config: AugmentConfig, batch_size: int) -> dict[str, float]:
-    """Seconds of a ViT-B/16 training step in half precision, and the share that our compiled augmentation has in it."""
-    import timm
-
-    images = draw_sketches(batch_size, 224).cuda()
-    labels = torch.arange(batch_size, device="cuda") % CLASSES
-    model = timm.create_model("vit_base_patch16_224", in_chans=1, num_classes=CLASSES).cuda()
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.5, fused=True)
-    augment = SketchAugment(config, Preprocess(224)).cuda()
-    compiled = torch.compile(augment, dynamic=False)
-    generator = torch.Generator("cuda").manual_seed(0)
-    precision = resolve_precision("auto", images.device)
-
-    def prepare() -> tuple[Tensor, ...]:
-        inputs, targets = compiled(images, labels, augment.sample_params(batch_size, generator))
-        return inputs, targets
-
-    def step(inputs: Tensor, targets: tuple[Tensor, ...]) -> None:
-        with autocast(images.device, precision):
-            loss = mixed_cross_entropy(model(inputs), targets)  # type: ignore[arg-type]
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-
-    fixed = prepare()
-    whole = _seconds(lambda: step(*prepare()))  # type: ignore[arg-type]
-    alone = _seconds(lambda: step(*fixed))  # type: ignore[arg-type]
-    return {"step_seconds": whole, "step_without_augmentation_seconds": alone, "share": (whole - alone) / whole}
-
-
-def _seconds(call: Callable[[], object], repeats: int = 30) -> float:
-    for _ in range(5):
-        call()
-    torch.cuda.synchronize()
-    started = perf_counter()
-    for _ in range(repeats):
-        call()
-    torch.cuda.synchronize()
-    return (perf_counter() - started) / repeats
-
-
 # --------------------------------------------------------------------------------------------- data and picture
 
 
@@ -276,7 +205,3 @@ def plot(path: Path, timings: dict[int, list[Timing]], title: str) -> None:
     axes.grid(alpha=0.25, which="both")
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     save_figure(path, figure)
-
-
-if __name__ == "__main__":
-    run(Path(__file__).parent / "results")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -84,6 +85,7 @@ def peak_bytes(work: Callable[[], object], device: torch.device) -> int:
         peak = torch.cuda.max_memory_allocated() - before
         del result
         return peak
+    os.environ["KINETO_LOG_LEVEL"] = "99"  # or the profiler writes two lines about every call
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         result = work()
     del result

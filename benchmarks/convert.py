@@ -1,10 +1,10 @@
 """How fast are 1111 px originals converted, and how much memory does it take?
 
-    python -m fastsketch_benchmarks.convert [OUT]
+    fastsketch bench convert
 
-Every contender turns the same PNGs into 224 px gray images in one file, with as many worker processes, started anew
-each time. Pillow's and ours are the same bytes. Ours includes what the others do not do: splits, ids, ink counts,
-statistics, checksums, and a journal to continue from.
+Every contender turns the same PNGs into 224 px gray images in one file, with as many worker processes. Those of the
+others wait in a pool with everything imported, ours are started anew each time. Pillow's and ours are the same bytes.
+Ours includes what the others do not do: splits, ids, ink counts, statistics, checksums, and a journal to continue from.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -60,12 +62,12 @@ def torchvision_chunk(paths: list[Path]) -> npt.NDArray[np.uint8]:
 
 
 def pooled(
-    chunk: Callable[[list[Path]], npt.NDArray[np.uint8]], paths: list[Path], workers: int, out: Path
+    chunk: Callable[[list[Path]], npt.NDArray[np.uint8]], paths: list[Path], pool: Executor, out: Path
 ) -> npt.NDArray[np.uint8]:
     """Decode `paths` with a pool of processes into a raw file `out`; return it mapped, uint8 [N, S, S]."""
     remaining = iter(paths)
     chunks: Iterator[list[Path]] = iter(lambda: list(islice(remaining, CHUNK)), [])
-    with process_pool(workers) as pool, out.open("wb") as file:
+    with out.open("wb") as file:
         for images in pool.map(chunk, chunks):
             file.write(images.data)
     return np.memmap(out, np.uint8, "r").reshape(len(paths), SIZE, SIZE)
@@ -81,14 +83,16 @@ def run(out: Path, *, quick: bool = False) -> Path:
         dataset = folder / "dataset"
         config = ConvertConfig(size=SIZE, split="1/0", workers=workers, overwrite=True)
         files = {name: folder / f"{name}.u8" for name in ("pillow", "torchvision")}
-        contenders = [
-            Contender("Pillow pool", lambda: pooled(pillow_chunk, paths, workers, files["pillow"]), len(paths)),
-            Contender(
-                "torchvision pool", lambda: pooled(torchvision_chunk, paths, workers, files["torchvision"]), len(paths)
-            ),
-            Contender("fastsketch", lambda: convert_dataset(open_source(sketches), dataset, config), len(paths)),
-        ]
-        timings = take_turns(contenders, rounds=1 if quick else 5, warmup=0 if quick else 1)
+        with process_pool(workers) as pool:
+            rivals = {"Pillow pool": (pillow_chunk, "pillow"), "torchvision pool": (torchvision_chunk, "torchvision")}
+            contenders = [
+                *(
+                    Contender(name, partial(pooled, chunk, paths, pool, files[file]), len(paths))
+                    for name, (chunk, file) in rivals.items()
+                ),
+                Contender("fastsketch", lambda: convert_dataset(open_source(sketches), dataset, config), len(paths)),
+            ]
+            timings = take_turns(contenders, rounds=1 if quick else 5)
         ours = PackSplit(dataset, DatasetMetadata.load(dataset), "train").images[:, 0]
         others = {name: np.memmap(path, np.uint8, "r").reshape(ours.shape) for name, path in files.items()}
         if not np.array_equal(ours, others["pillow"]):
@@ -161,7 +165,3 @@ def _repeat_drawings(folder: Path, drawings: int) -> None:
         with (folder / path.name.removesuffix(".gz")).open("w", encoding="utf-8") as out:
             for index in range(count):
                 out.write(json.dumps({**records[index % len(records)], "key_id": f"{index:09d}"}) + "\n")
-
-
-if __name__ == "__main__":
-    run(Path(sys.argv[1] if len(sys.argv) > 1 else "benchmarks/results"))

@@ -1,6 +1,6 @@
 """What do the report's six models cost, and how fast could a T4 train them at best?
 
-    python -m fastsketch_benchmarks.costs [OUT]
+    fastsketch bench costs
 
 Nothing is timed: forward and backward pass run on fake tensors, and every operation's floating-point operations and
 bytes are counted. Two ceilings follow from what a T4 sustains. *Compute* counts matrix products and convolutions
@@ -12,7 +12,6 @@ the augmentation are left out.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,9 +28,8 @@ from torch.utils.flop_counter import flop_registry
 
 from fastsketch import atomic
 from fastsketch.config import ModelConfig
+from fastsketch.environment import environment
 from fastsketch.models import create_model
-
-from .common import environment
 
 MODELS = ("vit_small", "vit_base", "resnet50", "resnet101", "resnext50_32x4d", "wide_resnet50_2")
 SIZE, CLASSES, BATCH = 224, 250, 32
@@ -66,11 +64,11 @@ class Cost:
     t4_roofline: float
 
 
-class Tally(TorchDispatchMode):
+class Tally(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Sums the operations, the bytes and the roofline seconds of everything that runs under it."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.flops = self.bytes = self.seconds = 0.0
 
     def __torch_dispatch__(
@@ -151,7 +149,3 @@ def run(out: Path, *, quick: bool = False) -> Path:
     }
     atomic.write_json(path, record)
     return path
-
-
-if __name__ == "__main__":
-    run(Path(sys.argv[1] if len(sys.argv) > 1 else "benchmarks/results"))

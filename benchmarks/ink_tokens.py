@@ -2,11 +2,11 @@
 
     fastsketch bench ink_tokens
 
-A step goes from uint8 on the device to updated weights: augmentation (affine and flip), forward, backward, SGD, in
-half precision on a GPU, not compiled. Contenders are the dense model, numbers of patches, and `auto` for the sketches
-at hand, all in turn in one process: timings at 224 and at 384 px may be compared. The sketches are TU-Berlin's, six of
-each of 250 classes, enlarged from 224 px for 384, where they are at hand; else drawn ones. What it does to the accuracy
-is another benchmark, `ink_tokens_accuracy`.
+A step is `Trainer`'s, from uint8 on the device to updated weights: augmentation (affine and flip), forward, backward,
+SGD, in half precision on a GPU, not compiled. Contenders are the dense model, numbers of patches, and `auto` for the
+sketches at hand, all in turn in one process: timings at 224 and at 384 px may be compared. The sketches are
+TU-Berlin's, six of each of 250 classes, enlarged from 224 px for 384, where they are at hand; else drawn ones. What it
+does to the accuracy is another benchmark, `ink_tokens_accuracy`.
 """
 
 from __future__ import annotations
@@ -21,20 +21,15 @@ import torch
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from fastsketch.augment import SketchAugment
-from fastsketch.config import ConvertConfig, ModelConfig
-from fastsketch.convert import convert_dataset
+from fastsketch.config import ConvertConfig
+from fastsketch.conversion import convert_dataset
 from fastsketch.formats.metadata import DatasetMetadata
-from fastsketch.formats.pack import PackSplit
-from fastsketch.models import create_model
+from fastsketch.loaders import Batch, Sampling, open_loader
 from fastsketch.models.ink_tokens import keep_inked
-from fastsketch.models.zoo import to_device
-from fastsketch.preprocess import Preprocess
 from fastsketch.recipes import load_recipe
 from fastsketch.sources import open_source
-from fastsketch.training.execution.precision import autocast, resolve_precision
-from fastsketch.training.loss import mixed_cross_entropy
-from fastsketch.training.tokens import resolve_tokens
+from fastsketch.training.execution.config import ExecutionConfig
+from fastsketch.training.trainer import Trainer
 
 from .common import Contender, Timing, peak_bytes, print_table, take_turns, write_results
 from .originals import labelled_sketches
@@ -44,8 +39,7 @@ RECIPE = "report-1-affine"
 """Its augmentation: no MixUp, which would lay two sketches on each other."""
 
 SIZES = (224, 384)
-TOKENS = (144, 128, 112, 96, 80, 64)
-CLASSES = 250
+TOKENS: tuple[int, ...] = (144, 128, 112, 96, 80, 64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +74,15 @@ def run(out: Path, *, quick: bool = False) -> Path:
     memory: dict[str, float] = {}
     chosen: dict[str, int | str] = {}
     with tempfile.TemporaryDirectory() as temporary:
-        splits = {size: convert_sketches(Path(temporary), size) for size in sizes}
+        folders = {size: convert_sketches(Path(temporary), size) for size in sizes}
         for model, batch_size in models.items():
             turns = []
-            for size, split in splits.items():
-                stepper = Stepper(model, split, size, batch_size, device)
+            for size, folder in folders.items():
+                stepper = Stepper(model, folder, size, batch_size, device)
                 chosen[f"{model} {size} px"] = stepper.auto
                 for case in stepper.cases(numbers):
                     step = stepper.step(case)
+                    stepper.trainer.state.optimizer.zero_grad()
                     memory[case.name] = peak_bytes(step, device) / 2**20
                     turns.append(Contender(case.name, step, batch_size))
             found = take_turns(turns, rounds=rounds, warmup=0)  # measuring the memory has warmed up
@@ -96,37 +91,49 @@ def run(out: Path, *, quick: bool = False) -> Path:
             del turns, stepper, step
             gc.collect()
     peaks = ", ".join(f"{name} {peak:,.0f}" for name, peak in memory.items())
-    Console(highlight=False).print(f"peak MiB of a step beyond weights, gradients and momentum: {peaks}\n")
+    Console(highlight=False).print(f"peak MiB of a step beyond weights and momentum: {peaks}\n")
     settings = {"recipe": RECIPE, "batch_sizes": models, "sizes": sizes, "auto": chosen, "quick": quick}
     result = write_results(out, "ink_tokens", settings, timings, peak_mib=memory, **ratios(timings, sizes))
     plot(result.with_suffix(".png"), timings, memory, sizes)
     return result
 
 
-def convert_sketches(folder: Path, size: int) -> PackSplit:
-    """The training split of the raw sketches at hand, converted at `size`."""
+def convert_sketches(folder: Path, size: int) -> Path:
+    """The raw sketches at hand, converted at `size`, all of them for training."""
     destination = folder / f"{size}"
     convert_dataset(open_source(labelled_sketches(folder, 6)), destination, ConvertConfig(size=size, split="6/0/0"))
-    return PackSplit(destination, DatasetMetadata.load(destination), "train")
+    return destination
 
 
 class Stepper:
     """One model at one size, and training steps of it with any number of patches.
 
     All numbers share the weights: eighteen copies of ViT-B with their momentum would be 18 GB.
+
+    Attributes:
+        auto: The patches that `auto` keeps of these sketches; `all` if that is all of them.
+        trainer: What steps.
     """
 
-    def __init__(self, name: str, split: PackSplit, size: int, batch_size: int, device: torch.device) -> None:
+    def __init__(self, name: str, folder: Path, size: int, batch_size: int, device: torch.device) -> None:
         self.name, self.size = name, size
-        self._model = to_device(create_model(ModelConfig(name=name), num_classes=CLASSES, size=size), device).train()
-        self._augment = SketchAugment(load_recipe(RECIPE).augment, Preprocess(size)).to(device)
-        config = ModelConfig(name=name, tokens="auto")
-        self.auto = resolve_tokens(config, self._model, self._augment, split).tokens
-        self._images = torch.tensor(split.images[:batch_size], device=device)
-        self._labels = torch.arange(batch_size, device=device) % CLASSES
-        self._generator = torch.Generator(device).manual_seed(0)
-        self._optimizer = torch.optim.SGD(self._model.parameters(), lr=1e-4, momentum=0.5, fused=True)
-        self.step(Case(name, size, 1))()  # gradients and momentum are there from now on
+        dataset = DatasetMetadata.load(folder)
+        recipe = load_recipe(
+            RECIPE,
+            data__path=folder,
+            data__batch_size=batch_size,
+            model__name=name,
+            model__tokens="auto",
+            optimizer__lr=1e-4,
+            schedule__name="constant",
+        )
+        eager = ExecutionConfig("eager", True, batch_size)
+        self.trainer = Trainer(recipe, dataset, device, execution=eager)
+        self.trainer.enter_phase()
+        self.auto = self.trainer.recipe.model.tokens
+        sampling = Sampling(batch_size, shuffle=True)
+        loader = open_loader(folder, dataset, "train", sampling, device, name="pack", verify=False)
+        self._batch = Batch(*(tensor.clone() for tensor in next(loader.epoch())))
 
     def cases(self, numbers: tuple[int, ...]) -> list[Case]:
         """Dense, auto, and the numbers."""
@@ -135,23 +142,12 @@ class Stepper:
 
     def step(self, case: Case) -> Callable[[], None]:
         """One whole training step."""
-        model, device = self._model, self._images.device
-        precision = resolve_precision("auto", device)
 
         def work() -> None:
-            keep_inked(model, case.tokens)
-            images, targets = self._augment(self._images, self._labels, self._draw())
-            with autocast(device, precision):
-                logits = model(images)
-            loss = mixed_cross_entropy(logits, targets)
-            self._optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            self._optimizer.step()
+            keep_inked(self.trainer.model, case.tokens, self.trainer.preprocess)
+            self.trainer.train_step(self._batch)
 
         return work
-
-    def _draw(self) -> object:
-        return self._augment.sample_params(len(self._images), self._generator)
 
 
 def ratios(timings: list[Timing], sizes: tuple[int, ...]) -> dict[str, dict[str, float]]:
@@ -178,10 +174,10 @@ def plot(path: Path, timings: list[Timing], memory: dict[str, float], sizes: tup
         tokens = dense if kind == "dense" else int(rest[0].strip("()")) if rest else int(kind)
         lines.setdefault(f"{model}, {size} px", []).append((tokens, timing.images_per_second, kind))
     for index, (name, points) in enumerate(lines.items()):
-        tokens, speeds, _ = zip(*sorted(points), strict=True)
+        kept, speeds, _ = zip(*sorted(points), strict=True)
         color = f"C{index // len(sizes)}"
         style = "-" if index % len(sizes) == 0 else "--"
-        axes.plot(tokens, speeds, style, color=color, label=name, linewidth=1.8, marker=".", markersize=5)
+        axes.plot(kept, speeds, style, color=color, label=name, linewidth=1.8, marker=".", markersize=5)
         for kind, marker in (("dense", "s"), ("auto", "o")):
             for x, y, found in points:
                 if found == kind:
@@ -194,7 +190,3 @@ def plot(path: Path, timings: list[Timing], memory: dict[str, float], sizes: tup
     axes.grid(alpha=0.25, which="both")
     axes.legend(frameon=False, fontsize=9)
     save_figure(path, figure)
-
-
-if __name__ == "__main__":
-    run(Path(__file__).parent / "results")

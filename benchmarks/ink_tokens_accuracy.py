@@ -23,56 +23,28 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from time import perf_counter
-from unittest.mock import patch
 
-import timm
 import torch
 from matplotlib.figure import Figure
 from rich.console import Console
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import nn
 
-from fastsketch.augment import SketchAugment
-from fastsketch.config import AugmentConfig, ConvertConfig, ModelConfig, OptimizerConfig, ScheduleConfig
-from fastsketch.convert import convert_dataset
+from fastsketch.config import ConvertConfig
+from fastsketch.conversion import convert_dataset
 from fastsketch.formats.metadata import DatasetMetadata
-from fastsketch.formats.pack import PackSplit
-from fastsketch.models import ink_tokens
-from fastsketch.models.ink_tokens import keep_inked
-from fastsketch.preprocess import Preprocess
 from fastsketch.sources import open_source
-from fastsketch.training.loss import mixed_cross_entropy
-from fastsketch.training.optim import create_optimizer, create_schedule
-from fastsketch.training.tokens import resolve_tokens
 from fastsketch.workers import available_cpus, process_pool
 
 from .common import write_results
+from .ink_study import GRID, Learner, Study, create, create_trainer
 from .originals import SHARED, labelled_dataset
 from .plots import save_figure
 
 console = Console(highlight=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Study:
-    """How large everything is."""
-
-    size: int
-    width: int
-    depth: int
-    classes: int | None
-    drawn_classes: int | None
-    drawings: int
-    pretrain_epochs: int
-    epochs: int
-    seeds: int
-    batch_size: int = 64
-    lr: float = 1e-3
 
 
 QUICK = Study(
@@ -117,7 +89,6 @@ WAYS = (
     Way("ink, random fill", random_fill=True),
 )
 
-GRID = 14  # patches along a side, as ViT-S/16 has at 224 px
 WEIGHTS = "pretrained.safetensors"
 
 
@@ -133,26 +104,6 @@ class Result:
     seconds: float
 
 
-class Data:
-    """A split, on the GPU if there is one."""
-
-    def __init__(self, folder: Path, split: str) -> None:
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.metadata = DatasetMetadata.load(folder)
-        self.pack = PackSplit(folder, self.metadata, split)
-        self.images = torch.tensor(self.pack.images, device=device)
-        self.labels = torch.tensor(self.pack.labels, device=device)
-
-    def batches(self, size: int, generator: torch.Generator | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-        """Whole batches in a random order, or all in order."""
-        count, device = len(self.labels), self.images.device
-        order = torch.arange(count, device=device)
-        if generator is not None:
-            order = torch.randperm(count, generator=generator, device=device)[: max(1, count // size) * size]
-        for rows in order.split(size):
-            yield self.images[rows], self.labels[rows]
-
-
 def run(out: Path, *, quick: bool = False) -> Path:
     """Run the study; return the JSON that it wrote beside its plot.
 
@@ -166,9 +117,9 @@ def run(out: Path, *, quick: bool = False) -> Path:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         labelled_dataset(folder, study.size, study.classes)
-        train, val = (Data(folder / "sketches", split) for split in ("train", "val"))
-        model = start(study, train, folder, seed=0)
-        tokens = resolve_tokens(ModelConfig(tokens="auto"), model, augmentation(study, train), train.pack).tokens
+        data = DatasetMetadata.load(folder / "sketches")
+        untrained = start(study, data, folder, seed=0)
+        tokens = create_trainer(study, folder / "sketches", untrained, model__tokens="auto").recipe.model.tokens
         assert isinstance(tokens, int), "these sketches are too dense for ink tokens"
         pretrained = pretrain(study, tokens, folder)
         with process_pool(workers) as pool:
@@ -183,13 +134,14 @@ def run(out: Path, *, quick: bool = False) -> Path:
             f"({100 * row['over_dense']:+.1f} ± {100 * row['over_dense_std']:.1f} points), "
             f"all patches {row['top1_all_patches']:.1%} ± {row['std_all_patches']:.1%}, {row['seconds']:.0f} s"
         )
+    samples = {split: data.split(split).samples for split in ("train", "val")}
     settings = {
-        **asdict(study), "classes": len(train.metadata.classes), "train": len(train.labels), "val": len(val.labels),
+        **asdict(study), "classes": len(data.classes), **samples,
         "tokens": tokens, "patches": GRID**2, "pretrained_top1": pretrained, "processes": workers, "quick": quick,
     }  # fmt: skip
     runs = [asdict(result) for result in results]
     path = write_results(out, "ink_tokens_accuracy", settings, [], runs=runs, summary=table)
-    plot(path.with_suffix(".png"), results, f"{len(val.labels)} sketches of {len(train.metadata.classes)} classes")
+    plot(path.with_suffix(".png"), results, f"{samples['val']} sketches of {len(data.classes)} classes")
     return path
 
 
@@ -202,43 +154,19 @@ def pretrain(study: Study, tokens: int, folder: Path) -> float | None:
         return None
     config = ConvertConfig(size=study.size, split=f"{study.drawings - 5}/5/0", classes=study.drawn_classes)
     convert_dataset(open_source(SHARED / "quickdraw-strokes"), folder / "drawings", config)
-    drawings, unseen = (Data(folder / "drawings", split) for split in ("train", "val"))
-    torch.manual_seed(0)
-    model, augment = create(study, drawings), augmentation(study, drawings)
+    data = DatasetMetadata.load(folder / "drawings")
     patches = [None if left % 2 == 0 else tokens for left in reversed(range(study.pretrain_epochs))]
-    learn(study, model, drawings, augment, patches, seed=0, verbose=True)
-    weights = {key: value for key, value in model.state_dict().items() if not key.startswith("head.")}
+    torch.manual_seed(0)
+    learner = Learner(study, folder / "drawings", create(study, data), epochs=len(patches))
+    learner.learn(patches, verbose=True)
+    weights = {key: value for key, value in learner.trainer.model.state_dict().items() if not key.startswith("head.")}
     save_file(weights, folder / WEIGHTS)
-    score, inked = (top1(model, unseen, augment, number) for number in (None, tokens))
+    score, inked = (learner.top1(number) for number in (None, tokens))
     console.print(f"pretrained: {score:.2%} of unseen drawings, {inked:.2%} with {tokens} patches")
     return score
 
 
-def augmentation(study: Study, data: Data) -> SketchAugment:
-    """What every way trains with. Standardised: white paper as 1 outshines the position embeddings of a new model."""
-    stats = data.metadata.splits["train"]
-    augment = SketchAugment(
-        AugmentConfig(rotation=10, shear=5), Preprocess(study.size, stats.pixel_mean, stats.pixel_std)
-    )
-    return augment.to(data.images.device)
-
-
-def create(study: Study, data: Data) -> nn.Module:
-    """A vision transformer of the study's width and depth for the classes of `data`."""
-    model: nn.Module = timm.create_model(
-        "vit_tiny_patch16_224",
-        in_chans=1,
-        num_classes=len(data.metadata.classes),
-        img_size=study.size,
-        patch_size=study.size // GRID,
-        embed_dim=study.width,
-        depth=study.depth,
-        num_heads=max(1, study.width // 64),
-    )
-    return model.to(data.images.device)
-
-
-def start(study: Study, data: Data, folder: Path, seed: int) -> nn.Module:
+def start(study: Study, data: DatasetMetadata, folder: Path, seed: int) -> nn.Module:
     """The model that every way starts from, its classifier new."""
     torch.manual_seed(seed)
     model = create(study, data)
@@ -273,78 +201,11 @@ def epochs_in_time(results: list[Result]) -> int:
 def one_run(study: Study, way: Way, seed: int, patches: list[int | None], folder: Path) -> Result:
     """Train in one way with one seed, on one core, and measure."""
     torch.set_num_threads(1)
-    train, val = (Data(folder / "sketches", split) for split in ("train", "val"))
-    augment = augmentation(study, train)
-    model = start(study, train, folder, seed)
-    with patch.object(ink_tokens, "_ink_around", torch.rand_like if way.random_fill else ink_tokens._ink_around):
-        seconds = learn(study, model, train, augment, patches, seed)
-        seen = top1(model, val, augment, patches[-1])
-    return Result(way.name, seed, len(patches), seen, top1(model, val, augment, None), round(seconds, 1))
-
-
-def learn(
-    study: Study,
-    model: nn.Module,
-    data: Data,
-    augment: SketchAugment,
-    patches: list[int | None],
-    seed: int,
-    verbose: bool = False,
-) -> float:
-    """Train `model`, seeing so many patches (None: all) in each epoch; return the seconds it took."""
-    device = data.images.device
-    optimizer = create_optimizer(model, OptimizerConfig(name="adamw", lr=study.lr, weight_decay=0.05))
-    steps = max(1, len(data.labels) // study.batch_size)
-    schedule = create_schedule(optimizer, ScheduleConfig(warmup_epochs=1), epochs=len(patches), steps_per_epoch=steps)
-    generator = torch.Generator(device).manual_seed(seed)
-    model.train()
-    augment.train()
-    started = perf_counter()
-    for epoch, number in enumerate(patches):
-        show(model, augment, number)
-        losses = []
-        for step, (images, labels) in enumerate(data.batches(study.batch_size, generator)):
-            schedule.step_update(epoch * steps + step)
-            losses.append(_step(model, optimizer, augment, images, labels, generator))
-        if verbose:
-            loss = float(torch.stack(losses).mean())
-            console.print(f"epoch {epoch + 1} of {len(patches)}: loss {loss:.3f}, {perf_counter() - started:.0f} s")
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return perf_counter() - started
-
-
-def _step(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    augment: SketchAugment,
-    images: Tensor,
-    labels: Tensor,
-    generator: torch.Generator,
-) -> Tensor:
-    images, targets = augment(images, labels, augment.sample_params(len(labels), generator))
-    with torch.autocast("cuda", torch.bfloat16, enabled=images.is_cuda):
-        logits = model(images)
-    loss = mixed_cross_entropy(logits, targets, 0.1)
-    optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
-    return loss.detach()
-
-
-def show(model: nn.Module, augment: SketchAugment, number: int | None) -> None:
-    """Let the model see so many patches of each sketch, in training as in evaluation; None for all."""
-    keep_inked(model, number, eval_tokens=number, mean=augment.mean, std=augment.std)
-
-
-@torch.inference_mode()
-def top1(model: nn.Module, data: Data, augment: SketchAugment, tokens: int | None) -> float:
-    """Share of sketches whose class has the largest logit, seeing so many patches of each."""
-    show(model, augment, tokens)
-    model.eval()
-    augment.eval()
-    right = [(model(augment(images)).argmax(dim=1) == labels).sum() for images, labels in data.batches(256)]
-    return int(torch.stack(right).sum()) / len(data.labels)
+    model = start(study, DatasetMetadata.load(folder / "sketches"), folder, seed)
+    learner = Learner(study, folder / "sketches", model, epochs=len(patches), seed=seed, random_fill=way.random_fill)
+    seconds = learner.learn(patches)
+    seen, whole = (learner.top1(number) for number in (patches[-1], None))
+    return Result(way.name, seed, len(patches), seen, whole, round(seconds, 1))
 
 
 # -------------------------------------------------------------------------------------------------------- results
@@ -393,7 +254,3 @@ def plot(path: Path, results: list[Result], title: str) -> None:
     axes.set(title=f"Ink tokens: {title}", xlabel="top-1 in %  (● seeing as many patches as in training, ○ all)")
     axes.grid(axis="x", alpha=0.25)
     save_figure(path, figure)
-
-
-if __name__ == "__main__":
-    run(Path(__file__).parent / "results")

@@ -1,37 +1,35 @@
 """How many images a second reach the device, from each loader, from the bare libraries, and from what users have now?
 
-    python -m fastsketch_benchmarks.loaders [OUT]
+    fastsketch bench loaders
 
 Every contender runs whole shuffled epochs over the same 224 px sketches in batches of 64; torchvision's ImageFolder,
-over the 1111 px PNGs themselves. The bare loops are what each library's documentation shows, and the same files.
+over the 1111 px PNGs themselves. The bare loops are what each library's documentation shows, over the same files;
+`DataLoader` is given whole batches of indices, in this process and in workers, which live from epoch to epoch.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 from collections.abc import Callable, Iterable
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler
 
-from fastsketch.config import ConvertConfig
-from fastsketch.convert import convert_dataset
 from fastsketch.device import resolve_device
 from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.formats.pack import PackSplit
 from fastsketch.loaders import Loader, Sampling, open_loader
-from fastsketch.sources import open_source
+from fastsketch.loaders.dali import import_dali
 from fastsketch.workers import available_cpus
 
 from .common import Contender, print_table, take_turns, write_results
-from .originals import SHARED, sketch_folder
+from .originals import dataset_in_all_formats, installed, sketch_folder
 from .plots import plot_speeds
+from .rivals import gray
 
 BATCH = 64
 
@@ -44,7 +42,7 @@ def run(out: Path, *, quick: bool = False) -> Path:
     with tempfile.TemporaryDirectory() as temporary:
         originals = sketch_folder(Path(temporary))
         folder = Path(temporary, "dataset")
-        dataset = convert_sketches(originals, folder, quick)
+        dataset = dataset_in_all_formats(originals, folder, quick=quick)
         split = PackSplit(folder, dataset, "train")
         sampling = Sampling(BATCH, shuffle=True, drop_last=True)
         loaders = {
@@ -59,7 +57,8 @@ def run(out: Path, *, quick: bool = False) -> Path:
         if "dali" in loaders:
             tars = [folder / file.name for file in dataset.split("train").formats["dali"] if file.name.endswith(".tar")]
             bare["DALI"] = _dali(tars, dataset.size, device, workers)
-        bare["torch DataLoader"] = _tensors(split, device, workers)
+        bare["DataLoader"] = _batches(split, device, workers=0)
+        bare[f"DataLoader, {workers} workers"] = _batches(split, device, workers)
         contenders = [
             *(Contender(f"fastsketch {name}", _epochs(loader), loader.samples) for name, loader in loaders.items()),
             *(Contender(name, loop, sampling.samples(len(split))) for name, loop in bare.items()),
@@ -73,31 +72,15 @@ def run(out: Path, *, quick: bool = False) -> Path:
                 raise AssertionError(f"{contender.name} did not yield what it should")
         settings = {"quick": quick, "images": len(split), "size": dataset.size, "batch": BATCH, "workers": workers}
     speeds = {timing.name: timing.images_per_second for timing in timings}
-    pairs = {"resident": "torch.index_select", "ffcv": "FFCV", "dali": "DALI"}
-    ratios = {name: speeds[f"fastsketch {name}"] / speeds[pairs[name]] for name in loaders if name in pairs}
-    print_table(f"{len(split):,} sketches of {dataset.size} px on {device}", timings, baseline="torch DataLoader")
+    dataloader = max((name for name in speeds if name.startswith("DataLoader")), key=speeds.__getitem__)
+    pairs = {"resident": "torch.index_select", "ffcv": "FFCV", "dali": "DALI", "pack": dataloader}
+    ratios = {name: speeds[f"fastsketch {name}"] / speeds[pairs[name]] for name in loaders}
+    print_table(f"{len(split):,} sketches of {dataset.size} px on {device}", timings, baseline="DataLoader")
     for name, ratio in ratios.items():
         print(f"fastsketch {name}: {ratio:.2f} of the bare {pairs[name]} loop")
     path = write_results(out, "loaders", settings, timings, of_bare_loops=ratios, identical_images=compared)
     plot_speeds(path.with_suffix(".png"), timings, f"batches of {BATCH} sketches of {dataset.size} px on {device}")
     return path
-
-
-def convert_sketches(originals: Path, folder: Path, quick: bool) -> DatasetMetadata:
-    """A data set in all formats: TU-Berlin's 14,250 sketches where they are, else the originals."""
-    real = SHARED / "tuberlin224"
-    at_hand = real.is_dir() and not quick
-    config = ConvertConfig(size=224, split=None if at_hand else "1/0", format="all" if installed("ffcv") else "dali")
-    return convert_dataset(open_source(real if at_hand else originals), folder, config)
-
-
-def installed(name: str) -> bool:
-    """Whether the library of a loader or a contender is there; two of the loaders need none."""
-    from importlib.util import find_spec
-
-    if name in ("resident", "pack"):
-        return True
-    return find_spec("nvidia.dali" if name == "dali" and find_spec("nvidia") else name) is not None
 
 
 def _compare(folder: Path, dataset: DatasetMetadata, name: str, device: torch.device) -> int:
@@ -164,14 +147,11 @@ def _ffcv(path: Path, device: torch.device, workers: int) -> Callable[[], int]:
 
 
 def _dali(tars: list[Path], size: int, device: torch.device, workers: int) -> Callable[[], int]:
-    from nvidia.dali import fn, pipeline_def, types
-    from nvidia.dali.plugin.base_iterator import LastBatchPolicy
-    from nvidia.dali.plugin.pytorch import DALIGenericIterator
-
+    fn, types, plugin = (import_dali(module) for module in ("fn", "types", "plugin.pytorch"))
+    base = import_dali("plugin.base_iterator")
     on_gpu = device.type == "cuda"
 
-    @pipeline_def(batch_size=BATCH, num_threads=workers, device_id=0 if on_gpu else None)
-    def pipeline() -> Any:
+    def graph() -> object:
         images, targets = fn.readers.webdataset(
             paths=[str(tar) for tar in tars],
             index_paths=[str(tar.with_suffix(".idx")) for tar in tars],
@@ -185,16 +165,42 @@ def _dali(tars: list[Path], size: int, device: torch.device, workers: int) -> Ca
         images = fn.reshape(images, shape=[1, size, size])
         return (images.gpu(), targets.gpu()) if on_gpu else (images, targets)
 
-    iterator = DALIGenericIterator(
-        pipeline(), ["images", "targets"], reader_name="Reader", last_batch_policy=LastBatchPolicy.DROP, auto_reset=True
+    settings = {"batch_size": BATCH, "num_threads": workers, "device_id": 0 if on_gpu else None}
+    pipeline = import_dali("pipeline").pipeline_def(**settings)(graph)()
+    iterator = plugin.DALIGenericIterator(
+        pipeline,
+        ["images", "targets"],
+        reader_name="Reader",
+        last_batch_policy=base.LastBatchPolicy.DROP,
+        auto_reset=True,
     )
     return lambda: sum(len(batch["targets"]) for [batch] in iterator)
 
 
-def _tensors(split: PackSplit, device: torch.device, workers: int) -> Callable[[], int]:
-    tensors = TensorDataset(torch.tensor(split.images), torch.tensor(split.labels))
-    pinned = device.type == "cuda"
-    loader = DataLoader(tensors, BATCH, shuffle=True, drop_last=True, num_workers=workers, pin_memory=pinned)
+class Gathered(Dataset[tuple[Tensor, Tensor]]):
+    """A batch at once out of the memory-mapped pack, as whoever has profiled a loop over samples writes it."""
+
+    def __init__(self, split: PackSplit) -> None:
+        self._images, self._labels = split.images, split.labels
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __getitem__(self, rows: list[int]) -> tuple[Tensor, Tensor]:
+        """uint8 [B, 1, S, S] and int64 [B]."""
+        return torch.from_numpy(self._images[rows]), torch.from_numpy(self._labels[rows])
+
+
+def _batches(split: PackSplit, device: torch.device, workers: int) -> Callable[[], int]:
+    dataset = Gathered(split)
+    loader = DataLoader(
+        dataset,
+        batch_size=None,
+        sampler=BatchSampler(RandomSampler(dataset), BATCH, drop_last=True),
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=device.type == "cuda",
+    )
     return lambda: _moved(loader, device)
 
 
@@ -202,10 +208,11 @@ def _image_folder(originals: Path, size: int, device: torch.device, workers: int
     from torchvision.datasets import ImageFolder
     from torchvision.transforms import v2
 
-    steps = v2.Compose([v2.Grayscale(), v2.Resize((size, size)), v2.PILToTensor()])
-    dataset = ImageFolder(os.fspath(originals), transform=steps)
+    dataset = ImageFolder(
+        os.fspath(originals), transform=v2.Compose([v2.Resize((size, size)), v2.PILToTensor()]), loader=gray
+    )
     pinned = device.type == "cuda"
-    loader = DataLoader(dataset, BATCH, shuffle=True, num_workers=workers, pin_memory=pinned)
+    loader = DataLoader(dataset, BATCH, shuffle=True, num_workers=workers, pin_memory=pinned, persistent_workers=True)
     return lambda: _moved(loader, device), len(dataset)
 
 
@@ -215,7 +222,3 @@ def _moved(batches: Iterable[tuple[Tensor, Tensor]], device: torch.device) -> in
         images.to(device, non_blocking=True)
         seen += len(labels.to(device, non_blocking=True))
     return seen
-
-
-if __name__ == "__main__":
-    run(Path(sys.argv[1] if len(sys.argv) > 1 else "benchmarks/results"))

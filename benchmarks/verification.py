@@ -10,10 +10,10 @@ without. Nothing is trained on the batches: no real epoch has so little to hide 
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -29,11 +29,12 @@ from fastsketch.training.fit import fit
 from fastsketch.training.run.directory import Run
 
 from .common import Contender, Timing, print_table, take_turns, write_results
-from .loaders import BATCH, convert_sketches, installed
-from .originals import labelled_dataset, sketch_folder
+from .originals import dataset_in_all_formats, installed, labelled_dataset, sketch_folder
 from .plots import plot_panels
 
 STREAMING = ("pack", "ffcv", "dali")
+
+BATCH = 64
 
 SIZE, MODEL = 64, "lcnet_050"
 """What is trained end to end: as little work an image as any model that one would train has."""
@@ -44,7 +45,7 @@ def run(out: Path, *, quick: bool = False) -> Path:
     device, rounds = resolve_device("auto"), 2 if quick else 9
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary, "dataset")
-        dataset = convert_sketches(sketch_folder(Path(temporary)), folder, quick)
+        dataset = dataset_in_all_formats(sketch_folder(Path(temporary)), folder, quick=quick)
         small = labelled_dataset(Path(temporary), SIZE, classes=10 if quick else 100)
         tables = {
             "opening, resident": take_turns(_openings(folder, dataset, device), rounds=rounds),
@@ -94,8 +95,7 @@ def _epochs(folder: Path, dataset: DatasetMetadata, device: torch.device) -> lis
             return images
 
         contenders += [
-            Contender(_name(name, verify), lambda epoch=epoch, verify=verify: epoch(verify), loader.samples)
-            for verify in (False, True)
+            Contender(_name(name, verify), partial(epoch, verify), loader.samples) for verify in (False, True)
         ]
     return contenders
 
@@ -129,7 +129,3 @@ def _costs(timings: list[Timing]) -> dict[str, float]:
     medians = {timing.name: timing.median for timing in timings}
     pairs = {name: _name(name, True) for name in medians}
     return {name: medians[verified] / medians[name] - 1 for name, verified in pairs.items() if verified in medians}
-
-
-if __name__ == "__main__":
-    run(Path(sys.argv[1] if len(sys.argv) > 1 else "benchmarks/results"))

@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["augment", "convert", "ink_tokens", "loaders"])
+def test_a_benchmark_of_speed_leaves_its_timings_and_a_plot(
+    name: str, tmp_path: Path, run_fastsketch: Callable[..., CompletedProcess[str]]
+) -> None:
+    pytest.importorskip("torchvision")
+    done = run_fastsketch("bench", name, "--quick", "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    [path] = tmp_path.glob("*-quick.json")
+    record = json.loads(path.read_text(encoding="utf-8"))
+    assert record["benchmark"] == name
+    names = [timing["name"] for timing in record["timings"]]
+    assert len(names) == len(set(names)) > 2
+    assert all(timing["images_per_second"] > 0 for timing in record["timings"])
+    assert path.with_suffix(".png").stat().st_size > 10_000
