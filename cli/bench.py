@@ -9,13 +9,16 @@ import typer
 
 from .console import console, plain
 
-SHARED = ("ceilings", "common", "loops", "originals", "plots")
+SHARED = (
+    *("ceilings", "common", "epochs", "ink_study", "loops", "originals", "plots", "rivals", "sixty_lines", "steps"),
+    "watch",
+)
 """Modules beside the benchmarks that are none."""
 
 
 def command(
     name: Annotated[str, typer.Argument(help="Which benchmark; `list` lists them.")],
-    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("benchmarks/results"),
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path(),
     quick: Annotated[
         bool, typer.Option("--quick", help="Few rounds: to see that it runs, not for its figures.")
     ] = False,
@@ -33,5 +36,6 @@ def command(
         return
     if name not in names:
         raise ConfigError(f"no benchmark '{name}'", hint=f"there are: {', '.join(names)}")
+    out.mkdir(parents=True, exist_ok=True)  # what fails here would fail after minutes
     benchmark = importlib.import_module(f"fastsketch_benchmarks.{name}")
     console.print(f"results: {plain(benchmark.run(out, quick=quick))}", soft_wrap=True)
