@@ -25,7 +25,7 @@ fuzz: install
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy fastsketch cli
+	$(BIN)/mypy fastsketch cli benchmarks
 	$(BIN)/lint-imports
 
 install: $(INSTALLED)
