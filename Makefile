@@ -1,13 +1,14 @@
 # make demo     install, then draw a sketch data set, convert it, train on it and evaluate
 # make test     install, then everything that must hold before a change lands
 # make test-all the same with the slow tests, on the real sketches if FASTSKETCH_DATA is there
+# make lowest   the tests with the lowest versions that pyproject.toml allows; needs uv
 # make fuzz     install, then 10,000 damaged, odd and hostile inputs: half an hour on two cores at most
 
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-all fuzz lint install constraints clean
+.PHONY: demo test test-all lowest fuzz lint install constraints clean
 
 demo: install
 	@$(BIN)/fastsketch demo
@@ -17,6 +18,13 @@ test: lint
 
 test-all: lint
 	$(BIN)/pytest -n auto --dist worksteal
+
+# torch is named once more because timm's torchvision, of which we need none in particular, would bring its newest.
+lowest:
+	uv venv --quiet --clear --seed --python $(or $(PYTHON),3.10) $(VENV)-lowest
+	uv pip install --quiet --python $(VENV)-lowest --resolution lowest-direct --editable '.[fast]' --group dev \
+	  "$$(sed -n 's/^    "torch>=\(.*\)",$$/torch==\1/p' pyproject.toml)"
+	$(VENV)-lowest/bin/pytest -n auto --dist worksteal -m "not slow"
 
 # FUZZ="--cases 500 --seed 7 --kinds images,runs" for others; tests/fuzz/__init__.py tells how a case is run again.
 fuzz: install
@@ -40,4 +48,4 @@ constraints:
 	  --no-header --no-annotate --output-file constraints.txt
 
 clean:
-	rm -rf $(VENV) demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VENV)-lowest demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
