@@ -92,7 +92,7 @@ def run(out: Path, *, quick: bool = False) -> Path:
                 ),
                 Contender("fastsketch", lambda: convert_dataset(open_source(sketches), dataset, config), len(paths)),
             ]
-            timings = take_turns(contenders, rounds=1 if quick else 5)
+            timings = take_turns(contenders, rounds=1 if quick else 3)
         ours = PackSplit(dataset, DatasetMetadata.load(dataset), "train").images[:, 0]
         others = {name: np.memmap(path, np.uint8, "r").reshape(ours.shape) for name, path in files.items()}
         if not np.array_equal(ours, others["pillow"]):

@@ -67,7 +67,7 @@ def run(out: Path, *, quick: bool = False) -> Path:
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     models = {"vit_small": 128, "vit_base": 64} if device.type == "cuda" else {"vit_small": 16, "vit_base": 2}
-    sizes, numbers, rounds = SIZES, TOKENS, 20 if device.type == "cuda" else 5
+    sizes, numbers, rounds = SIZES, TOKENS, 20 if device.type == "cuda" else 3
     if quick:
         models, sizes, numbers, rounds = {"test_vit": 2}, (96, 160), (12,), 1
     timings: list[Timing] = []

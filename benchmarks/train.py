@@ -63,7 +63,7 @@ class SmallModel(NamedTuple):
 
 SMALL_MODELS = (
     SmallModel("lcnet_050", 64, batch=128, per_class=60),
-    SmallModel("tf_efficientnet_lite0", 128, batch=32, per_class=24),
+    SmallModel("tf_efficientnet_lite0", 128, batch=32, per_class=12),
 )
 """One whose own cost is small, and the model and size of the recipe `quick`."""
 
@@ -91,7 +91,7 @@ class Scale(NamedTuple):
 
 
 QUICK = Scale(("test_vit",), (SmallModel("test_efficientnet", 32, 16, 6),), 32, 6, 16, 1, 2, 1)
-ON_CPU = Scale(STEP_MODELS, SMALL_MODELS, 224, 60, 16, 1, 21, 5)
+ON_CPU = Scale(STEP_MODELS, SMALL_MODELS, 224, 60, 16, 1, 11, 3)
 ON_GPU = Scale(STEP_MODELS, SMALL_MODELS, 224, 60, 128, 10, 21, 5)
 
 
