@@ -7,8 +7,9 @@ path is a `str` or a `Path`, and errors are a `FastSketchError` of one line with
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -141,10 +142,8 @@ def _spoken(progress: bool) -> Iterator[Screen]:
     """Where a verb shows its work, with its errors' hints in words of Python instead of the command line."""
     screen = Screen.of_python(progress)
     try:
-        if progress:
-            with notes(screen):
-                yield screen
-        else:
+        with warnings.catch_warnings(), notes(screen) if progress else nullcontext():
+            warnings.filterwarnings("ignore", "IProgress not found")  # tqdm's, in a notebook, when timm imports it
             yield screen
     except FastSketchError as error:
         error.message, error.hint = _in_python(error.message), error.hint and _in_python(error.hint)
