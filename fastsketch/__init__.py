@@ -17,6 +17,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from fastsketch.version import __version__
+
 if TYPE_CHECKING:
     from fastsketch.api import convert as convert
     from fastsketch.api import evaluate as evaluate
@@ -27,16 +29,17 @@ if TYPE_CHECKING:
     from fastsketch.conversion import convert_dataset as convert_dataset
     from fastsketch.errors import FastSketchError as FastSketchError
     from fastsketch.evaluation import evaluate_run as evaluate_run
+    from fastsketch.preprocess import Preprocess as Preprocess
     from fastsketch.recipes import load_recipe as load_recipe
     from fastsketch.sources import open_source as open_source
     from fastsketch.training.fit import fit as fit
     from fastsketch.training.run.directory import Run as Run
 
-__version__ = "0.1.0"
 
 _HOMES = {
     "ConvertConfig": "fastsketch.config",
     "FastSketchError": "fastsketch.errors",
+    "Preprocess": "fastsketch.preprocess",
     "Recipe": "fastsketch.config",
     "Run": "fastsketch.training.run.directory",
     "SketchAugment": "fastsketch.augment",

@@ -26,7 +26,7 @@ from time import monotonic
 import numpy as np
 import numpy.typing as npt
 
-from fastsketch import __version__, atomic
+from fastsketch import atomic
 from fastsketch.config import ConvertConfig
 from fastsketch.conversion.decode import DecodeError, decode
 from fastsketch.conversion.destination import Destination
@@ -43,6 +43,7 @@ from fastsketch.locks import exclusive
 from fastsketch.sources import Source
 from fastsketch.sources.sample import SPLITS, Sample
 from fastsketch.sources.splits import SplitSpec
+from fastsketch.version import __version__
 from fastsketch.workers import NoneStarted, available_cpus, process_pool
 
 log = logging.getLogger(__name__)
