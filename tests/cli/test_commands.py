@@ -9,9 +9,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from fastsketch_cli import train
+from fastsketch_cli.app import app
 from shapes import convert_shapes, write_shapes
+from typer.testing import CliRunner
 
 import fastsketch
+from fastsketch.config import Recipe
+from fastsketch.config.reference import key_reference
 from fastsketch.recipes import load_recipe
 
 FASTSKETCH = [sys.executable, "-m", "fastsketch"]
@@ -71,6 +76,52 @@ def test_recipes_are_listed_a_line_each() -> None:
     assert any(line.startswith("report-1-affine ") and "79.5" in line for line in lines)
 
 
+def test_keys_are_listed_with_what_they_mean() -> None:
+    said = call("recipes", "--keys", "optimizer").stdout
+    assert "optimizer.lr = 0.005  number > 0\n    Peak learning rate.\n" in said
+    assert "training.epochs" not in said
+    whole = call("recipes", "--keys").stdout
+    assert all(f"\n{key.name} = " in f"\n{whole}" for key in key_reference())
+    assert "did you mean optimizer?" in refused(2, "recipes", "--keys", "optimiser")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (("train", "data", "--img-size", "96"), "train has no option --img-size (did you mean --image-size?)"),
+        (("train", "data", "--learning-rate", "1"), "(did you mean --lr?)"),
+        (("train", "data", "--batch", "8"), "(did you mean --batch-size?)"),
+        (("train", "data", "--weight-decay", "1"), "(did you mean --set optimizer.weight_decay=...?)"),
+        (("train", "data", "--workers", "4"), "training has no workers"),
+        (("train", "data", "--zzz"), "train has no option --zzz\n"),
+        (("convert", "images", "data", "--image-size", "96"), "(did you mean --size?)"),
+        (("evaluate", "run", "--chekpoint", "last"), "(did you mean --checkpoint?)"),
+    ],
+    ids=lambda value: value[-2] if isinstance(value, tuple) else "",
+)
+def test_an_option_that_is_none_is_told_with_what_was_meant(arguments: tuple[str, ...], meant: str) -> None:
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert meant in result.output
+    assert len(result.output.splitlines()) == 2
+
+
+def test_common_options_are_keys_of_the_recipe(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained: list[Recipe] = []
+    monkeypatch.setattr(train, "train_and_report", lambda recipe, run, resume: trained.append(recipe))
+    options = ("--lr", "0.25", "--batch-size", "7", "--image-size", "24", "--epochs", "3", "--set", "augment.flip=0")
+    result = CliRunner().invoke(app, ["train", str(shapes), "--out", str(tmp_path / "run"), *options])
+    assert result.exit_code == 0, result.output
+    assert trained == [
+        load_recipe(
+            None,
+            ["optimizer.lr=0.25", "data.batch_size=7", "training.image_sizes=[24]", "training.epochs=3"],
+            data__path=shapes,
+            augment__flip=0,
+        )
+    ]
+
+
 def test_a_printed_recipe_is_one(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(call("recipes", "best").stdout)
     assert load_recipe(str(tmp_path / "mine.yaml")) == load_recipe("best")
@@ -90,6 +141,8 @@ def test_from_images_to_accuracy(tmp_path: Path) -> None:
     summary = trained.stdout.splitlines()[-1]
     top1 = summary.partition("top-1 ")[2].split()[0]
     assert float(top1.rstrip("%")) >= 80
+    assert trained.stdout.splitlines()[0] == "run directory: run"
+    assert "\x1b" not in trained.stdout + trained.stderr
     assert (tmp_path / "run/plots/curves.png").read_bytes().startswith(b"\x89PNG")
 
     evaluated = call("evaluate", "run", "--split", "val", cwd=tmp_path)
