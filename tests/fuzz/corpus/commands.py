@@ -54,7 +54,7 @@ def _recipe(text: str, folder: Path, templates: Templates) -> Case:
 for title, text in {
     "timestamp": "training:\n  seed: !!timestamp x\n",
     "alias bomb": BOMB,
-    "alias bomb in a stage": "model:\n" + "".join(f"  {line}\n" for line in BOMB.splitlines()),
+    "alias bomb in a section": "model:\n" + "".join(f"  {line}\n" for line in BOMB.splitlines()),
     "alias of itself": "model: &a {name: *a}\n",
     "brackets": "model: " + "[" * 5000,
     "code": f"model: !!python/object/apply:os.system ['{TOUCH}']\n",
