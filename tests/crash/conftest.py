@@ -33,11 +33,12 @@ TRAIN = (
 """Two epochs of two steps, each of them saved."""
 
 MODULES = {
-    "convert": ("fastsketch.conversion", "fastsketch.formats.inspection", "fastsketch_cli.app"),
+    "convert": ("fastsketch.conversion", "fastsketch.figures.contact_sheet", "fastsketch_cli.app"),
     "ffcv": ("fastsketch.conversion", "fastsketch_cli.app", "ffcv.types", "ffcv.fields"),
     "train": (
         *("fastsketch.training.fit", "fastsketch.evaluation", "fastsketch.figures.curves", "fastsketch_cli.app"),
-        *("fastsketch.figures.augmentation", "fastsketch.figures.tokens"),
+        *("fastsketch.figures.augmentation", "fastsketch.figures.confusion", "fastsketch.figures.mistakes"),
+        *("fastsketch.figures.tokens", "fastsketch.evaluation.measure", "fastsketch.training.token_preview"),
     ),
 }
 """What commands of each kind import."""

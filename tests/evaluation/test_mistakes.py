@@ -95,9 +95,11 @@ def test_the_table_is_what_was_found(run: Run) -> None:
 def test_of_joined_splits_each_has_its_own_positions(run: Run) -> None:
     joined = evaluate_run(run, "val+test", device="cpu").mistakes
     alone = [evaluate_run(run, split, device="cpu").mistakes for split in ("val", "test")]
-    assert {(each.split, each.index, each.id) for each in joined} == {
-        (each.split, each.index, each.id) for part in alone for each in part
-    }
+    found = {(each.split, each.index): (each.id, each.true, each.predicted) for each in joined}
+    expected = {(each.split, each.index): each for part in alone for each in part}
+    assert found == {place: (each.id, each.true, each.predicted) for place, each in expected.items()}
+    for each in joined:
+        assert each.probability == pytest.approx(expected[each.split, each.index].probability, abs=1e-5)
     assert [each.probability for each in joined] == sorted((each.probability for each in joined), reverse=True)
 
 

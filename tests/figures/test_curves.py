@@ -29,10 +29,20 @@ COURSES = pytest.mark.parametrize(
         [0.0],
         [1.0, 1.0],
         [0.76, 0.77, 0.765],
+        [0.99, 0.995, 0.992],
         [math.tanh(epoch / 20) for epoch in range(80)],
         [None, None],
     ],
-    ids=["validated", "validated at first", "never right", "always right", "much the same", "long", "not validated"],
+    ids=[
+        "validated",
+        "validated at first",
+        "never right",
+        "always right",
+        "much the same",
+        "almost always right",
+        "long",
+        "not validated",
+    ],
 )
 
 
