@@ -163,7 +163,9 @@ def test_hints_are_in_words_of_python(said: str, meant: str) -> None:
 # ----------------------------------------------------------------------------------------------- str where a Path is
 
 
-def test_strings_are_paths_everywhere(images: Path, data: Path, tmp_path: Path) -> None:
+def test_strings_are_paths_everywhere(
+    images: Path, data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     source = fastsketch.open_source(str(images))
     config = fastsketch.ConvertConfig(size=32, split="4/1/1", workers=1)
     fastsketch.convert_dataset(source, str(tmp_path / "data"), config)
@@ -172,3 +174,8 @@ def test_strings_are_paths_everywhere(images: Path, data: Path, tmp_path: Path) 
     assert fastsketch.Run(str(tmp_path / "run")).best == tmp_path / "run/best"
     other = fastsketch.evaluate_run(str(tmp_path / "run"), data=str(tmp_path / "data"), device="cpu")
     assert other.subject.own
+
+    weights = str(tmp_path / "run/best/model.safetensors")
+    caplog.set_level(logging.INFO)
+    fastsketch.train(data, out=tmp_path / "next", weights=weights, progress=False, **TINY)
+    assert f"test_resnet starts from the weights in {weights}" in caplog.text

@@ -12,8 +12,6 @@ from crash.conftest import CONVERT, MakeScenario
 from crash.harness import BROKEN_DISK, FULL_DISK, KILLED, KILLED_IN_A_CALL, Disturbance, Scenario, first_of_each
 
 FRESH = ("convert", "raw", "data", *CONVERT)
-FINISHED = "exists"
-"""Without `--overwrite` the same command says so of its own result."""
 
 POINTS = {
     "pack": 100,
@@ -42,18 +40,18 @@ def commands(
     def make(name: str) -> Scenario:
         match name:
             case "pack":
-                return scenario(sketches, *FRESH, refusal=FINISHED)
+                return scenario(sketches, *FRESH)
             case "all formats":
-                return scenario(sketches, *FRESH, "--format", "all", refusal=FINISHED)
+                return scenario(sketches, *FRESH, "--format", "all")
             case "overwrite":
                 before = after(sketches, "convert", "raw", "data", *CONVERT, "--size", "24", "--format", "dali")
                 return scenario(before, *FRESH, "--overwrite")
             case "add formats":
                 return scenario(after(sketches, *FRESH), "convert", "data", "--format", "all")
             case "continue":
-                return scenario(interrupted(), *FRESH, refusal=FINISHED)
+                return scenario(interrupted(), *FRESH)
             case "continue with other settings":
-                return scenario(interrupted(), *FRESH, "--seed", "1", "--format", "dali", refusal=FINISHED)
+                return scenario(interrupted(), *FRESH, "--seed", "1", "--format", "dali")
         raise KeyError(name)
 
     return lambda name: made.get(name) or made.setdefault(name, make(name))
