@@ -84,7 +84,7 @@ class Journal(BaseModel):
         if journal is None or (same and not journal._consistent(len(source.class_names), size)):
             log.warning("%s is damaged: starting over", path)
         elif not same:
-            log.info("%s was begun with other settings or other files: starting over", partial)
+            log.info("%s was begun with other settings or another source: starting over", partial)
         elif changed := journal.changed_class(source):
             log.warning("%s: files of class '%s' have changed since: starting over", partial, changed)
         elif damage := journal._missing(partial):

@@ -138,6 +138,6 @@ convert.convert_dataset(open_source(Path({str(source)!r})), Path({str(folder)!r}
         (source / name / "000.png").rename(source / name / "zzz.png")
     result = subprocess.run(arguments(source, folder), capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
-    assert "other files: starting over" in result.stderr.replace("\n", " ")
+    assert "files of class 'circle' have changed since: starting over" in result.stderr.replace("\n", " ")
     subprocess.run(arguments(source, tmp_path / "fresh"), check=True, capture_output=True, timeout=300)
     assert contents(folder) == contents(tmp_path / "fresh")
