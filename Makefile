@@ -1,17 +1,27 @@
 # make demo     install, then draw a sketch data set, convert it, train on it and evaluate
+# make notebook install, then run the quickstart notebook
 # make test     install, then everything that must hold before a change lands
 # make test-all the same with the slow tests, on the real sketches if FASTSKETCH_DATA is there
 # make lowest   the tests with the lowest versions that pyproject.toml allows; needs uv
+# make docs     install, then renew the page of recipes and keys, and the pages' pictures
 # make fuzz     install, then 10,000 damaged, odd and hostile inputs: half an hour on two cores at most
 
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-all lowest fuzz lint install constraints clean
+.PHONY: demo notebook docs test test-all lowest fuzz lint install constraints clean
 
 demo: install
 	@$(BIN)/fastsketch demo
+
+# In a folder of its own: a notebook writes where it lies.
+notebook: install
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && cp docs/quickstart.ipynb "$$folder" && \
+	  $(BIN)/jupyter-execute --timeout=900 "$$folder/quickstart.ipynb" && echo "docs/quickstart.ipynb: every cell ran"
+
+docs: install
+	@$(BIN)/python docs/make.py
 
 test: lint
 	$(BIN)/pytest -n auto --dist worksteal -m "not slow"
