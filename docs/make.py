@@ -92,7 +92,7 @@ def draw_pictures() -> None:
             subprocess.run([sys.executable, "-m", *command], cwd=folder, check=True)
         for picture in Path(folder).glob("*.png"):
             with Image.open(picture) as drawn:  # gray lines and a few colours: a palette is a third of the bytes
-                drawn.convert("RGB").quantize(64).save(PICTURES / picture.name, optimize=True)
+                drawn.convert("RGB").quantize(256).save(PICTURES / picture.name, optimize=True)
 
 
 if __name__ == "__main__":
