@@ -161,9 +161,7 @@ def test_a_very_long_line_loses_its_middle(fail: Fail) -> None:
     assert result.stderr.endswith("File name too long\n")
 
 
-@pytest.mark.parametrize(
-    "arguments", [["bogus"], ["recipes", "--bogus"], ["evaluate"], ["convert", "a", "b", "--size", "x"]]
-)
+@pytest.mark.parametrize("arguments", [["bogus"], ["evaluate"], ["convert", "a", "b", "--size", "x"]])
 def test_usage_errors_are_typers(arguments: list[str]) -> None:
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 2
