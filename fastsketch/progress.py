@@ -133,7 +133,15 @@ def progress_bar(screen: Screen) -> Progress:
     if screen.bar.is_jupyter:
         return _NotebookBar(*columns, console=screen.bar, auto_refresh=False, disable=screen.hidden)
     changes = screen.bar.is_terminal and screen.bar.file.isatty() and not screen.bar.is_dumb_terminal
-    return Progress(*columns, console=screen.bar, transient=True, disable=screen.hidden or not changes)
+    return _Bar(*columns, console=screen.bar, transient=True, disable=screen.hidden or not changes)
+
+
+class _Bar(Progress):
+    """One that leaves nothing behind where it is not shown: rich before 14.3 ends even a disabled one with a line."""
+
+    def stop(self) -> None:
+        if not self.disable:
+            super().stop()
 
 
 class _Count(ProgressColumn):
