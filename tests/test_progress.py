@@ -156,9 +156,9 @@ def test_notes_are_shown_within_and_only_within() -> None:
     file, logger = io.StringIO(), logging.getLogger("fastsketch.somewhere")
     before = logging.getLogger("fastsketch").level
     with notes(Screen(Console(file=file), Console(file=file))):
-        logger.info("[1] and %s", "on one line " * 20)
+        logger.info("[1] and%s", " on one line" * 20)
     logger.info("later")
-    assert file.getvalue() == f"[1] and {'on one line ' * 20}\n"
+    assert file.getvalue() == f"[1] and{' on one line' * 20}\n"
     assert logging.getLogger("fastsketch").level == before
 
 
