@@ -87,7 +87,7 @@ def command(
     )
     console.print(table)
     console.print("to look at:")
-    for path in (run.plots / "curves.png", evaluation.plot, evaluation.table):
+    for path in (run.plots / "curves.png", evaluation.plot, evaluation.mistakes_plot, evaluation.table):
         console.print(f"  {plain(path)}", soft_wrap=True)
 
 

@@ -102,7 +102,7 @@ def convert_dataset(
         if complete := place.complete(fingerprint, formats, source):
             return complete
         if there := existing(place.folder, source, classes, spec, config, formats):
-            log.info("%s is there already: the same sketches, by name, with the same settings", place.folder)
+            log.info("%s is there already, of sketches with these names: --overwrite looks at them again", place.folder)
             return there
         place.check(overwrite=config.overwrite)
         with exclusive(place.partial):
