@@ -135,5 +135,5 @@ def _reached(records: list[EpochRecord]) -> str:
 
     best = best_record(records)
     if best is None:
-        return f"{len(records)} epochs, without validation"
+        return f"{len(records)} epoch{'s' * (len(records) > 1)}, without validation"
     return f"best val top-1 {best.val_top1:.2%} in epoch {best.epoch}"

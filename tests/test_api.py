@@ -126,6 +126,18 @@ def test_a_run_that_is_not_there_is_not_continued(data: Path, tmp_path: Path) ->
         fastsketch.train(data, resume=True)
 
 
+def test_a_run_whose_data_set_has_moved_asks_where_it_is(data: Path, tmp_path: Path) -> None:
+    run = fastsketch.train(data, out=tmp_path / "run", progress=False, **TINY)
+    moved = data.rename(tmp_path / "moved")
+    try:
+        with pytest.raises(ConfigError, match=r"the data set of .*, is not there") as raised:
+            fastsketch.train(out=run.root, resume=True)
+        assert raised.value.hint == f"say where it is: fastsketch train DATA --resume {run.root}"
+        assert fastsketch.train(moved, out=run.root, resume=True, progress=False).root == run.root
+    finally:
+        moved.rename(data)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -117,7 +117,9 @@ class FolderSource:
         alone = len(self.class_names) == 1
         if not alone and any(_is_image(entry) for path in folders for entry in entries(path)):
             return
-        first, inner = next(((path, found) for path in folders if (found := _subfolders(path))), (folders[0], []))
+        inside = [(path, found) for path in folders if (found := _subfolders(path))]
+        likely = ((path, found) for path, found in inside if any(_holds_images(path / name) for name in found))
+        first, inner = next(likely, inside[0] if inside else (folders[0], []))
         named = ", ".join(printable(name) for name in inner[:2]) + (", …" if len(inner) > 2 else "")
         if alone:
             count = sum(1 for folder in self._roots for _ in self._images(folder, self.class_names[0]))
@@ -157,6 +159,10 @@ def _split_folders(root: Path, folders: list[str]) -> dict[str, str | None]:
 
 def _subfolders(folder: Path) -> list[str]:
     return [entry.name for entry in entries(folder) if is_folder(entry)]
+
+
+def _holds_images(folder: Path) -> bool:
+    return any(_is_image(entry) for entry in entries(folder))
 
 
 def _is_image(entry: os.DirEntry[str]) -> bool:

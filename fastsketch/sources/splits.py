@@ -60,7 +60,10 @@ class SplitSpec:
         if self.counts:
             sizes = [int(part) for part in self.parts]
             if size < sum(sizes):
-                raise DataError(f"class '{class_name}' has {size} samples, the split asks for {sum(sizes)}")
+                raise DataError(
+                    f"class '{class_name}' has {size} samples, the split asks for {sum(sizes)}",
+                    hint="ask for fewer, or for shares, which fit classes of any size: --split 0.8/0.1/0.1",
+                )
         else:
             others = [round(part * size) for part in self.parts[1:]]
             while sum(others) >= size > 0:  # however small the class, one sample is left to train on

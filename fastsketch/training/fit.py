@@ -124,7 +124,7 @@ def _continue(trainer: Trainer, data: TrainingData, saved: Saved) -> list[EpochR
         lr = highest_lr(state.optimizer)
         trainer.schedule.step_update(trainer.step_number)
         now = highest_lr(state.optimizer)
-        log.info("%d epochs instead of %d: the learning rate goes on from %.3g to %.3g", epochs, before, lr, now)
+        log.info("%d epochs instead of %d: the learning rate steps from %.3g to %.3g", epochs, before, lr, now)
     return saved.records
 
 

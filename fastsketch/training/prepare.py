@@ -61,10 +61,16 @@ def prepare(
             raise ConfigError("which run is to be continued?", hint="name its directory with --out")
         recipe = Run.open(out).config if recipe is None else recipe
     resolved = load_recipe(recipe, overrides, **settings)
+    data, begun = resolved.data.path, out is not None and Run(out).begun
+    if begun and resume is not False and data is not None and not data.exists():
+        raise ConfigError(
+            f"{data}, the data set of {out}, is not there",
+            hint=f"say where it is: fastsketch train DATA --resume {out}",
+        )
     dataset = check_data(resolved)
     final_size(resolved.training.image_sizes, dataset.size)
     run = Run(out) if out is not None else _new_run(resolved)
-    continued = (out is not None and run.begun) if resume == "auto" else resume
+    continued = begun if resume == "auto" else resume
     if os.environ.get("WORLD_SIZE", "1") == "1":
         with run.held(resume=continued):
             pass  # what cannot be written is told now, not after the import

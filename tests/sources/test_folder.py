@@ -245,6 +245,14 @@ def test_3_images_only_in_deeper_folders(tmp_path: Path, split: str) -> None:
     assert f"the folders of {tmp_path / split / 'thick'} (bed, cat) are the classes" in hint
 
 
+def test_3_the_hint_names_the_folder_that_holds_images(tmp_path: Path) -> None:
+    """A data set of ours beside the sketches has folders too, and comes first in the alphabet."""
+    (tmp_path / "data" / "s").mkdir(parents=True)
+    touch(tmp_path, "sketches/bed/1.png", "sketches/cat/1.png")
+    _, hint = refused(tmp_path)
+    assert f"the folders of {tmp_path / 'sketches'} (bed, cat) are the classes" in hint
+
+
 def test_3_deeper_folders_beside_images_are_part_of_the_class(tmp_path: Path) -> None:
     touch(tmp_path, "a/1.png", "a/more/2.png", "b/more/3.png")
     assert ids(FolderSource(tmp_path)) == [["a/1.png", "a/more/2.png"], ["b/more/3.png"]]

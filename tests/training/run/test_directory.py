@@ -163,7 +163,7 @@ def test_a_finished_run_says_so_and_does_nothing(
 def test_more_epochs_say_from_which_rate_to_which(copy: Path, data: Path, notes: pytest.LogCaptureFixture) -> None:
     begin(longer(data), copy)
     [line] = [each for each in notes.messages if "instead of" in each]
-    assert line == "3 epochs instead of 2: the learning rate goes on from 0.00732 to 0.0125"
+    assert line == "3 epochs instead of 2: the learning rate steps from 0.00732 to 0.0125"
 
 
 def test_a_run_of_one_step_brings_no_warning_of_the_schedule(
