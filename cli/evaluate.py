@@ -53,10 +53,9 @@ def evaluate_and_report(
     from rich.table import Table
 
     from fastsketch.evaluation import evaluate_run
-    from fastsketch.training.run.directory import Run
 
     result = evaluate_run(
-        Run(root), split, checkpoint=checkpoint, data=data, device=device, flip=flip, tokens=tokens, verify=verify
+        root, split, checkpoint=checkpoint, data=data, device=device, flip=flip, tokens=tokens, verify=verify
     )
     scores = result.scores
     console.print(

@@ -167,10 +167,9 @@ def _check_names(verb: str, settings: Mapping[str, object], function: Any) -> No
     """
     from inspect import signature
 
-    from fastsketch.config.report import nearest
+    from fastsketch.config.report import suggestion
 
     names = list(signature(function).parameters)
     for name in settings:
         if name not in names:
-            near = nearest(name, names)
-            raise ConfigError(f"{verb} has no setting '{name}'" + (f" (did you mean {near}?)" if near else ""))
+            raise ConfigError(f"{verb} has no setting '{name}'{suggestion(name, names)}")

@@ -6,12 +6,12 @@ import inspect
 import json
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
 from fastsketch.config.recipe import Recipe
-from fastsketch.config.report import nearest
+from fastsketch.config.report import is_section, suggestion
 from fastsketch.errors import ConfigError
 
 _ATTRIBUTE = re.compile(r"^    (\w+): (.*?)(?=^    \w+: |\Z)", re.MULTILINE | re.DOTALL)
@@ -39,7 +39,7 @@ class Key(NamedTuple):
 
 def section_names() -> list[str]:
     """The sections of a recipe, in its order: `data`, `augment`, ..."""
-    return [name for name, field in Recipe.model_fields.items() if _is_section(field.annotation)]
+    return [name for name, field in Recipe.model_fields.items() if is_section(field.annotation)]
 
 
 def key_reference(section: str | None = None) -> list[Key]:
@@ -54,9 +54,8 @@ def key_reference(section: str | None = None) -> list[Key]:
     if section is None:
         return list(_keys(Recipe))
     if section not in section_names():
-        near = nearest(section, section_names())
         raise ConfigError(
-            f"no section '{section}'" + (f" (did you mean {near}?)" if near else ""),
+            f"no section '{section}'{suggestion(section, section_names())}",
             hint=f"there are: {', '.join(section_names())}",
         )
     return [key for key in _keys(Recipe) if key.name.startswith(f"{section}.")]
@@ -65,15 +64,11 @@ def key_reference(section: str | None = None) -> list[Key]:
 def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[Key]:
     meanings, schemas = _meanings(model), model.model_json_schema()["properties"]
     for name, field in model.model_fields.items():
-        if _is_section(field.annotation):
+        if is_section(field.annotation):
             yield from _keys(field.annotation, f"{prefix}{name}.")
         else:
             default = json.dumps(field.get_default()).strip('"') or '""'
             yield Key(f"{prefix}{name}", _type(schemas[name]), default, meanings.get(name, ""))
-
-
-def _is_section(annotation: object) -> TypeGuard[type[BaseModel]]:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def _meanings(model: type[BaseModel]) -> dict[str, str]:

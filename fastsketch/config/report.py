@@ -6,7 +6,7 @@ import difflib
 import re
 import reprlib
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -66,6 +66,12 @@ def nearest(name: str, keys: Sequence[str]) -> str | None:
     return next(iter(difflib.get_close_matches(name, keys, n=1, cutoff=0.5)), None)
 
 
+def suggestion(name: str, keys: Sequence[str]) -> str:
+    """How a line about an unknown `name` ends: with the `nearest` key in brackets, or not at all."""
+    near = nearest(name, keys)
+    return f" (did you mean {near}?)" if near else ""
+
+
 def _words(key: str) -> frozenset[str]:
     """The words of a key without its section, singular and unabridged: `img_sizes` → image, size."""
     words = " ".join(_IN_FULL.get(word, word) for word in re.split(r"[\W_]+", key.rpartition(".")[2].lower()))
@@ -76,8 +82,7 @@ def _problem(model: type[BaseModel], details: ErrorDetails) -> str:
     """One of pydantic's errors as one line."""
     key = one_line(".".join(str(part) for part in details["loc"]), 80)
     if details["type"] == "extra_forbidden":
-        near = nearest(key, dotted_keys(model))
-        return f"{key}: unknown key" + (f" (did you mean {near}?)" if near else "")
+        return f"{key}: unknown key{suggestion(key, dotted_keys(model))}"
     message = one_line(details["msg"].removeprefix("Value error, ").removeprefix("Input "), 200)
     if details["type"] == "value_error" and isinstance(details["input"], dict | BaseModel):
         return f"{key}: {message}".removeprefix(": ")  # about several keys of a section together, which it names
@@ -92,13 +97,17 @@ def _shown(value: object) -> str:
         return "a huge number"
 
 
+def is_section(annotation: object) -> TypeGuard[type[BaseModel]]:
+    """Whether a field of a configuration, by its type, is a section with keys of its own."""
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
 def dotted_keys(model: type[BaseModel]) -> list[str]:
     """All keys of a configuration, its sections included: `optimizer`, `optimizer.name`, ..."""
     keys: list[str] = []
     for name, field in model.model_fields.items():
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            keys += [name, *(f"{name}.{key}" for key in dotted_keys(inner))]
+        if is_section(field.annotation):
+            keys += [name, *(f"{name}.{key}" for key in dotted_keys(field.annotation))]
         else:
             keys.append(name)
     return keys

@@ -61,7 +61,8 @@ def prepare(
             raise ConfigError("which run is to be continued?", hint="name its directory with --out")
         recipe = Run.open(out).config if recipe is None else recipe
     resolved = load_recipe(recipe, overrides, **settings)
-    data, begun = resolved.data.path, out is not None and Run(out).begun
+    run = None if out is None else Run(out)
+    data, begun = resolved.data.path, run is not None and run.begun
     if begun and resume is not False and data is not None and not data.exists():
         raise ConfigError(
             f"{data}, the data set of {out}, is not there",
@@ -69,7 +70,7 @@ def prepare(
         )
     dataset = check_data(resolved)
     final_size(resolved.training.image_sizes, dataset.size)
-    run = Run(out) if out is not None else _new_run(resolved)
+    run = run or _new_run(resolved)
     continued = begun if resume == "auto" else resume
     if os.environ.get("WORLD_SIZE", "1") == "1":
         with run.held(resume=continued):

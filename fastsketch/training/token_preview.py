@@ -48,7 +48,7 @@ def preview_tokens(
     Raises:
         ConfigError: The model has no patches to choose from, or not so many.
     """
-    wanted = recipe.model.model_copy(update={"weights": None, "pretrained": False})
+    wanted = recipe.model.without_weights()
     if wanted.tokens == "all":
         wanted = wanted.model_copy(update={"tokens": "auto"})
     with torch.device("meta"):  # only its patches are asked for
