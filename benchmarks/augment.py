@@ -12,7 +12,8 @@ targets: flip, affine, line thickness, MixUp or CutMix. They differ in what they
 | torchvision a sample | per sample | one λ a batch     |
 | torchvision a batch  | one for all| one λ a batch     |
 
-Ours runs as `Trainer` runs it: its parameters are drawn in eager mode, whether the rest is compiled or not. Kornia
+Ours runs as `Trainer` runs it: its parameters are drawn in eager mode, for 16 batches at once, whether the rest is
+compiled or not. Kornia
 dilates by the engine that is its fastest here, which is the one that it chooses itself. torchvision has no morphology;
 max_pool2d, on the samples that drew it, takes its place. What share of a training step it all has, `train` says.
 """
@@ -22,6 +23,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import asdict
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +41,7 @@ from fastsketch.preprocess import Preprocess
 from fastsketch.recipes import load_recipe
 from fastsketch.training.execution.compile import compiled
 from fastsketch.training.execution.step import Augment
+from fastsketch.training.step_params import CHUNK, StepParams
 
 from .common import Contender, Timing, peak_bytes, print_table, take_turns, write_results
 from .plots import save_figure
@@ -48,8 +51,8 @@ RECIPE = "report-4-thickness"
 CLASSES = 250
 BATCH_SIZES = (16, 64, 256)
 MAIN_BATCH = 64
-BATCHES_A_CALL = 12
-"""Stock Kornia and torchvision choose between MixUp and CutMix once a batch, at very different costs."""
+BATCHES_A_CALL = CHUNK
+"""Ours draws for so many at once; Kornia and torchvision choose MixUp or CutMix once a batch, at other costs."""
 
 Work = Callable[[], Tensor]
 """Augments one batch: float32 [B, 1, S, S]."""
@@ -99,12 +102,12 @@ def contenders(config: AugmentConfig, images: Tensor) -> dict[str, Work]:
     torch._dynamo.reset()
     device, size = images.device, images.shape[-1]
     labels = torch.arange(len(images), device=device) % CLASSES
-    generator = torch.Generator(device).manual_seed(0)
     engines = [config, config.model_copy(update={"engine": "kornia"})]
     ours, stock = (create_augment(engine, Preprocess(size)).to(device) for engine in engines)
 
     def of(augment: SketchAugment, apply: Augment) -> Work:
-        return lambda: apply(images, labels, augment.sample_params(len(images), generator))[0]
+        params, numbers = StepParams(augment, len(images), seed=0, device=device), count()
+        return lambda: apply(images, labels, params.of(next(numbers)))[0]
 
     return {
         "ours": of(ours, ours),

@@ -48,13 +48,14 @@ class Timing:
 
 
 def take_turns(contenders: Sequence[Contender], *, rounds: int, warmup: int = 1) -> list[Timing]:
-    """Time the contenders A B C, A B C, … so that a drift of the machine's speed falls on all of them alike.
+    """Time the contenders in turns, A B C, C B A, …, so that a drift of the machine's speed falls on all of them alike.
 
-    The first `warmup` rounds are not counted. On a GPU each call is followed by a synchronisation.
+    Nor does any of them always come after the same other one, whose workers or caches may be at work still. The first
+    `warmup` rounds are not counted. On a GPU each call is followed by a synchronisation.
     """
     seconds: dict[str, list[float]] = {contender.name: [] for contender in contenders}
     for turn in range(warmup + rounds):
-        for contender in contenders:
+        for contender in contenders if turn % 2 == 0 else reversed(contenders):
             gc.collect()
             synchronize()
             started = perf_counter()

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterable
 from itertools import count
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,7 +27,7 @@ from fastsketch.loaders import Loader, Sampling, open_loader
 from fastsketch.loaders.dali import import_dali
 from fastsketch.workers import available_cpus
 
-from .common import Contender, print_table, take_turns, write_results
+from .common import Contender, Timing, print_table, take_turns, write_results
 from .originals import dataset_in_all_formats, installed, sketch_folder
 from .plots import plot_speeds
 from .rivals import gray
@@ -36,41 +37,72 @@ BATCH = 64
 NAMES = ("resident", "ffcv", "dali", "pack")
 
 
+class Comparison(NamedTuple):
+    """What the loaders did.
+
+    Attributes:
+        timings: Of all contenders.
+        ratios: Of our loaders' speeds to those of the bare loops, by loader.
+        identical: Images that were compared with the pack's, by loader.
+        settings: What was loaded.
+    """
+
+    timings: list[Timing]
+    ratios: dict[str, float]
+    identical: dict[str, int]
+    settings: dict[str, object]
+
+
 def run(out: Path, *, quick: bool = False) -> Path:
     """Run the benchmark, print its table, write JSON and a plot into `out`; return the JSON."""
-    device, workers = resolve_device("auto"), available_cpus()
+    device = resolve_device("auto")
     with tempfile.TemporaryDirectory() as temporary:
-        originals = sketch_folder(Path(temporary))
-        folder = Path(temporary, "dataset")
-        dataset = dataset_in_all_formats(originals, folder, quick=quick)
-        split = PackSplit(folder, dataset, "train")
-        sampling = Sampling(BATCH, shuffle=True, drop_last=True)
-        loaders = {
-            name: open_loader(folder, dataset, "train", sampling, device, name=name)
-            for name in NAMES
-            if installed(name)
-        }
-        compared = {name: _compare(folder, dataset, name, device) for name in loaders}
-        bare: dict[str, Callable[[], int]] = {"torch.index_select": _index_select(split, device)}
-        if "ffcv" in loaders:
-            bare["FFCV"] = _ffcv(folder / dataset.split("train").formats["ffcv"][0].name, device, workers)
-        if "dali" in loaders:
-            tars = [folder / file.name for file in dataset.split("train").formats["dali"] if file.name.endswith(".tar")]
-            bare["DALI"] = _dali(tars, dataset.size, device, workers)
-        bare["DataLoader"] = _batches(split, device, workers=0)
-        bare[f"DataLoader, {workers} workers"] = _batches(split, device, workers)
-        contenders = [
-            *(Contender(f"fastsketch {name}", _epochs(loader), loader.samples) for name, loader in loaders.items()),
-            *(Contender(name, loop, sampling.samples(len(split))) for name, loop in bare.items()),
-        ]
-        if installed("torchvision"):
-            loop, images = _image_folder(originals, dataset.size, device, workers)
-            contenders.append(Contender("torchvision ImageFolder", loop, images))
-        timings = take_turns(contenders, rounds=2 if quick else 9, warmup=1 if quick else 2)
-        for contender in contenders:
-            if contender.run() != contender.images:
-                raise AssertionError(f"{contender.name} did not yield what it should")
-        settings = {"quick": quick, "images": len(split), "size": dataset.size, "batch": BATCH, "workers": workers}
+        root = Path(temporary)
+        found = compare_loaders(sketch_folder(root), root / "dataset", device, quick=quick)
+    path = write_results(
+        out, "loaders", found.settings, found.timings, of_bare_loops=found.ratios, identical_images=found.identical
+    )
+    title = f"batches of {BATCH} sketches of {found.settings['size']} px on {device}"
+    plot_speeds(path.with_suffix(".png"), found.timings, title)
+    return path
+
+
+def compare_loaders(originals: Path, folder: Path, device: torch.device, *, quick: bool) -> Comparison:
+    """Every loader that is installed and its rival; prints the table.
+
+    Args:
+        originals: An ImageFolder of 1111 px PNGs.
+        folder: A data set is converted to it.
+        device: Where the images are to arrive.
+        quick: Few images, few rounds.
+    """
+    workers = available_cpus()
+    dataset = dataset_in_all_formats(originals, folder, quick=quick)
+    split = PackSplit(folder, dataset, "train")
+    sampling = Sampling(BATCH, shuffle=True, drop_last=True)
+    loaders = {
+        name: open_loader(folder, dataset, "train", sampling, device, name=name) for name in NAMES if installed(name)
+    }
+    identical = {name: _compare(folder, dataset, name, device) for name in loaders}
+    bare: dict[str, Callable[[], int]] = {"torch.index_select": _index_select(split, device)}
+    if "ffcv" in loaders:
+        bare["FFCV"] = _ffcv(folder / dataset.split("train").formats["ffcv"][0].name, device, workers)
+    if "dali" in loaders:
+        tars = [folder / file.name for file in dataset.split("train").formats["dali"] if file.name.endswith(".tar")]
+        bare["DALI"] = _dali(tars, dataset.size, device, workers)
+    bare["DataLoader"] = _batches(split, device, workers=0)
+    bare[f"DataLoader, {workers} workers"] = _batches(split, device, workers)
+    contenders = [
+        *(Contender(f"fastsketch {name}", _epochs(loader), loader.samples) for name, loader in loaders.items()),
+        *(Contender(name, loop, sampling.samples(len(split))) for name, loop in bare.items()),
+    ]
+    if installed("torchvision"):
+        loop, images = _image_folder(originals, dataset.size, device, workers)
+        contenders.append(Contender("torchvision ImageFolder", loop, images))
+    timings = take_turns(contenders, rounds=2 if quick else 9, warmup=1 if quick else 2)
+    for contender in contenders:
+        if contender.run() != contender.images:
+            raise AssertionError(f"{contender.name} did not yield what it should")
     speeds = {timing.name: timing.images_per_second for timing in timings}
     dataloader = max((name for name in speeds if name.startswith("DataLoader")), key=speeds.__getitem__)
     pairs = {"resident": "torch.index_select", "ffcv": "FFCV", "dali": "DALI", "pack": dataloader}
@@ -78,9 +110,14 @@ def run(out: Path, *, quick: bool = False) -> Path:
     print_table(f"{len(split):,} sketches of {dataset.size} px on {device}", timings, baseline="DataLoader")
     for name, ratio in ratios.items():
         print(f"fastsketch {name}: {ratio:.2f} of the bare {pairs[name]} loop")
-    path = write_results(out, "loaders", settings, timings, of_bare_loops=ratios, identical_images=compared)
-    plot_speeds(path.with_suffix(".png"), timings, f"batches of {BATCH} sketches of {dataset.size} px on {device}")
-    return path
+    settings: dict[str, object] = {
+        "quick": quick,
+        "images": len(split),
+        "size": dataset.size,
+        "batch": BATCH,
+        "workers": workers,
+    }
+    return Comparison(timings, ratios, identical, settings)
 
 
 def _compare(folder: Path, dataset: DatasetMetadata, name: str, device: torch.device) -> int:

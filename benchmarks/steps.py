@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
+from itertools import count, islice
 from time import perf_counter
 from typing import Any
 
@@ -73,13 +74,11 @@ def over_bare(timings: list[Timing]) -> list[float]:
 
 def augmentation(loop: OurLoop, steps: int) -> Callable[[], None]:
     """Parameters and augmentation of a batch, as they are in the step."""
-    batch, trainer = loop.task.trial(), loop.trainer
-    generator = torch.Generator(loop.task.device).manual_seed(0)
+    batch, trainer, numbers = loop.task.trial(), loop.trainer, count()
 
     def work() -> None:
-        for _ in range(steps):
-            params = trainer.augment.sample_params(loop.task.batch, generator)
-            trainer.step.augment(batch.images, batch.labels, params)
+        for number in islice(numbers, steps):
+            trainer.step.augment(batch.images, batch.labels, trainer.step_params.of(number))
 
     return work
 

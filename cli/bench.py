@@ -10,8 +10,8 @@ import typer
 from .console import console, plain
 
 SHARED = (
-    *("ceilings", "common", "epochs", "ink_study", "loops", "originals", "plots", "rivals", "sixty_lines", "steps"),
-    "watch",
+    *("ceilings", "common", "cubins", "epochs", "gpu_parts", "ink_study", "loops", "lowered", "originals", "plots"),
+    *("pretended", "rivals", "sixty_lines", "steps", "traced", "watch"),
 )
 """Modules beside the benchmarks that are none."""
 
@@ -22,6 +22,7 @@ def command(
     quick: Annotated[
         bool, typer.Option("--quick", help="Few rounds: to see that it runs, not for its figures.")
     ] = False,
+    device: Annotated[str | None, typer.Option(help="Of `gpu`: another than the GPU, to see that it runs.")] = None,
 ) -> None:
     """Run one of the benchmarks; its figures are worth what the machine is worth that is otherwise idle."""
     import importlib
@@ -36,6 +37,9 @@ def command(
         return
     if name not in names:
         raise ConfigError(f"no benchmark '{name}'", hint=f"there are: {', '.join(names)}")
+    if device is not None and name != "gpu":
+        raise ConfigError(f"benchmark '{name}' chooses its device itself", hint="leave --device out")
+    settings = {} if device is None else {"device": device}
     out.mkdir(parents=True, exist_ok=True)  # what fails here would fail after minutes
     benchmark = importlib.import_module(f"fastsketch_benchmarks.{name}")
-    console.print(f"results: {plain(benchmark.run(out, quick=quick))}", soft_wrap=True)
+    console.print(f"results: {plain(benchmark.run(out, quick=quick, **settings))}", soft_wrap=True)

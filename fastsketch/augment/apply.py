@@ -44,6 +44,9 @@ def apply_params(images: Tensor, params: AugmentParams, *, largest: int) -> Tens
 def apply_whole(images: Tensor, params: AugmentParams, *, largest: int) -> Tensor:
     """The same for any device, the whole batch at a time: what a GPU runs."""
     ink = warp(to_ink(images), params.sources, params.displacements).clamp_(max=1)
+    # A view that Inductor makes only of what is in memory: of all that is computed here the warped ink alone is worth
+    # writing, and reading again, rather than computing at each of its uses.
+    ink = ink.as_strided(ink.shape, ink.stride())
     if params.thicker is not None:
         ink = dilate(ink, params.thicker, largest)
     if params.thinner is not None:

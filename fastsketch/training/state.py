@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from fastsketch.config import TrainingConfig
+from fastsketch.training.ema import Ema
 from fastsketch.training.optim import FUSED
 
 LARGEST = 1e30
@@ -37,7 +37,7 @@ class TrainState:
     """
 
     model: nn.Module
-    ema: ModelEmaV3 | None
+    ema: Ema | None
     optimizer: Optimizer
     scaler: torch.amp.GradScaler
     loss_sum: Tensor

@@ -9,7 +9,6 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
 from fastsketch.augment import SketchAugment, create_augment
@@ -22,6 +21,7 @@ from fastsketch.loaders.base import derived_seed
 from fastsketch.models import create_model
 from fastsketch.models.zoo import pretrained_normalization, to_device
 from fastsketch.preprocess import Preprocess
+from fastsketch.training.ema import Ema
 from fastsketch.training.execution.compile import compile_step, compiled, fit_in_memory, largest_divisor, trial_batch
 from fastsketch.training.execution.config import ExecutionConfig, resolve_execution
 from fastsketch.training.execution.distributed import World
@@ -32,6 +32,7 @@ from fastsketch.training.phases import Phase
 from fastsketch.training.progressive_resize import final_size
 from fastsketch.training.run.metrics import EpochRecord
 from fastsketch.training.state import TrainState
+from fastsketch.training.step_params import StepParams
 from fastsketch.training.tokens import apply_tokens, resolve_tokens
 from fastsketch.training.validation import Scores, accuracy_metrics, validate
 
@@ -66,6 +67,7 @@ class Trainer:
         steps_per_epoch: Of whole batches.
         phase: The one that `step` was made for; None before the first.
         augment: Of that phase.
+        step_params: And its parameters.
         step: Of that phase; see `enter_phase`.
 
     Raises:
@@ -74,6 +76,7 @@ class Trainer:
     """
 
     augment: SketchAugment
+    step_params: StepParams
     step: TrainStep
 
     def __init__(
@@ -102,7 +105,7 @@ class Trainer:
         self.precision = resolve_precision(config.precision, device)
         self.state = TrainState(
             model,
-            ModelEmaV3(model, decay=config.ema, use_warmup=True) if config.ema else None,
+            Ema(model, config.ema) if config.ema else None,
             create_optimizer(model, recipe.optimizer),
             loss_scaler(device, self.precision),
             loss_sum=torch.zeros((), device=device),
@@ -113,7 +116,6 @@ class Trainer:
         )
         self.phase: Phase | None = None
         self._metrics = accuracy_metrics(classes).to(device)
-        self._generator = torch.Generator(device)
 
     @property
     def model(self) -> nn.Module:
@@ -151,8 +153,10 @@ class Trainer:
         phase, share = self.phase_to_come, self.world.share(self.recipe.data.batch_size)
         if phase == self.phase:
             return
+        config, device = self.recipe.training, self.device
         phase.prepare(self.model)
-        self.augment = create_augment(self.recipe.augment, replace(self.preprocess, size=phase.size)).to(self.device)
+        self.augment = create_augment(self.recipe.augment, replace(self.preprocess, size=phase.size)).to(device)
+        self.step_params = StepParams(self.augment, self.recipe.data.batch_size, config.seed, device)
         self.step = step = TrainStep(
             self.model,
             self.augment,
@@ -160,9 +164,9 @@ class Trainer:
             self.state.scaler,
             precision=self.precision,
             micro_batch=largest_divisor(share, min(share, self.execution.micro_batch)),
-            config=self.recipe.training,
+            config=config,
         )
-        if self.device.type == "cuda":
+        if device.type == "cuda":
             fit_in_memory(step, *self.trial())  # alone: processes that wait for each other cannot run out of it apart
         step.model = self.world.wrap(self.model)
         mode = self.execution.compile
@@ -187,13 +191,11 @@ class Trainer:
         """
         number, seed, world = self.step_number, self.recipe.training.seed, self.world
         torch.manual_seed(derived_seed(seed, number * world.size + world.rank))
-        self._generator.manual_seed(derived_seed(seed, ~number))
         self.schedule.step_update(number)
-        params = world.rows(self.augment.sample_params(self.recipe.data.batch_size, self._generator))
-        loss = self.step(batch, params)
+        loss = self.step(batch, world.rows(self.step_params.of(number)))
         self.state.loss_sum += loss
         if self.state.ema is not None:
-            self.state.ema.update(self.model, number + 1)
+            self.state.ema.follow(number + 1)
         self.state.steps += 1
         return loss
 

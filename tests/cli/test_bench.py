@@ -9,6 +9,7 @@ from subprocess import CompletedProcess
 
 import fastsketch_benchmarks
 import pytest
+import torch
 from fastsketch_cli.bench import SHARED
 
 Run = Callable[..., CompletedProcess[str]]
@@ -18,10 +19,10 @@ MODULES = {module.name for module in pkgutil.iter_modules(fastsketch_benchmarks.
 
 @pytest.mark.parametrize("name", sorted(MODULES - set(SHARED)))
 def test_all_that_is_listed_can_be_run(name: str) -> None:
-    if name == "augment":
+    if name in ("augment", "gpu"):
         pytest.importorskip("torchvision")
     module = importlib.import_module(f"fastsketch_benchmarks.{name}")
-    assert list(inspect.signature(module.run).parameters) == ["out", "quick"]
+    assert list(inspect.signature(module.run).parameters) == ["out", "quick", *(["device"] if name == "gpu" else [])]
 
 
 def test_what_is_shared_is_there_and_no_benchmark() -> None:
@@ -32,10 +33,11 @@ def test_what_is_shared_is_there_and_no_benchmark() -> None:
 
 
 def test_results_lie_in_the_working_directory_by_default(run_fastsketch: Run, tmp_path: Path) -> None:
-    done = run_fastsketch("bench", "costs", "--quick", cwd=tmp_path)
+    done = run_fastsketch("bench", "verification", "--quick", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "results: costs.json" in done.stdout
-    assert [path.name for path in tmp_path.iterdir()] == ["costs.json"]
+    [path] = tmp_path.glob("*.json")
+    assert f"results: {path.name}" in done.stdout
+    assert {each.stem for each in tmp_path.iterdir()} == {path.stem}
 
 
 def test_an_unknown_benchmark_is_told_with_those_there_are(run_fastsketch: Run, tmp_path: Path) -> None:
@@ -52,3 +54,20 @@ def test_a_folder_that_cannot_be_is_told_before_anything_is_measured(run_fastske
     assert done.returncode == 1
     assert done.stderr.count("\n") <= 2
     assert "file" in done.stderr
+
+
+def test_without_a_gpu_its_benchmark_says_so_in_one_line(run_fastsketch: Run, tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    pytest.importorskip("torchvision")
+    done = run_fastsketch("bench", "gpu", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[0] == "error: there is no GPU here"
+    assert "--device cpu --quick" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_device_is_the_gpu_benchmarks_alone(run_fastsketch: Run, tmp_path: Path) -> None:
+    done = run_fastsketch("bench", "train", "--device", "cpu", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "'train' chooses its device itself" in done.stderr

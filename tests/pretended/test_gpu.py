@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException
 
@@ -18,6 +17,7 @@ from fastsketch.models import create_model
 from fastsketch.models.ink_tokens import keep_inked
 from fastsketch.preprocess import Preprocess
 from fastsketch.recipes import load_recipe, recipe_names
+from fastsketch.training.ema import Ema
 from fastsketch.training.execution.precision import autocast, resolve_precision
 from fastsketch.training.loss import mixed_cross_entropy
 from fastsketch.training.optim import create_optimizer
@@ -103,7 +103,7 @@ def test_gradients_become_weights(recipe: Recipe, outline: tuple[nn.Module, Prep
     norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     assert norm.device == gpu
     optimizer.step()
-    ModelEmaV3(model, decay=0.99, use_warmup=True).update(model, 1)
+    Ema(model, decay=0.99).follow(1)
     assert all(state.device == gpu for values in optimizer.state.values() for state in values.values())
 
 

@@ -33,6 +33,15 @@ TOLERANCE = 0.02
 """A compiled loss, or norm of a gradient, may be off by this share besides what dropout makes of it: half precision
 rounds at other places in fused kernels."""
 
+AUGMENT_OPTIONS = {
+    "realize_reads_threshold": 32,
+    "realize_opcount_threshold": 500,
+    "realize_acc_reads_threshold": 40,
+}
+"""Inductor's, for the augmentation. It writes a value that is used several times to memory once computing it takes so
+many reads or operations. By its own thresholds (4, 30 and 8) it would write the sampling grid and the ink before and
+after, six kernels that move 3.9 MB an image; by these the report's augmentation is two kernels that move 0.65 MB."""
+
 _CallableT = TypeVar("_CallableT", bound=Callable[..., object])
 
 
@@ -124,7 +133,11 @@ def compiled(function: _CallableT, mode: str) -> _CallableT:
     CUDA graphs reuse their outputs' memory from one "generation" to the next, which is every call of any compiled
     function unless the beginnings are marked. Augmentation is what begins a step: all of the step is one generation.
     """
-    how: dict[str, str] = {"backend": "cudagraphs"} if mode == "cudagraphs" else {"mode": mode}
+    how: dict[str, object] = {"mode": mode}
+    if mode == "cudagraphs":
+        how = {"backend": mode}
+    elif isinstance(function, SketchAugment):
+        how = {"options": {**AUGMENT_OPTIONS, "triton.cudagraphs": mode == "reduce-overhead"}}
     made = torch.compile(function, dynamic=False, **how)  # type: ignore[call-overload]
     if mode == "default" or not isinstance(function, SketchAugment):
         return cast(_CallableT, made)

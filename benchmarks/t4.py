@@ -1,0 +1,328 @@
+"""What does a training step become on a Tesla T4? Computed, not measured.
+
+    fastsketch bench t4
+
+Inductor lowers the product's own augmentation and training step in float16 for a T4 that is only pretended
+(`pretended`), and nothing runs. So it is known which kernels there would be, what each reads and writes (every buffer
+once), what matrix products and convolutions compute, and how much memory is alive at once. Two figures follow for each
+device. *Roofline* (Williams et al., 2009): the seconds in which each launch either moves its bytes or does its
+arithmetic, whichever takes longer. *Arithmetic alone*: nothing that trains in float16 there passes it. Both leave out
+what a launch costs (some microseconds each, unless CUDA graphs replay them) and that kernels reach neither ceiling.
+
+Then every Triton kernel, and those of the augmentation of every recipe, is compiled by the bundled ptxas for a T4, an
+A100 and an H100; what does not compile, spills registers, computes in float64, or multiplies matrices in Triton, which
+has no tensor cores on a T4, is named.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from rich.console import Console
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from fastsketch import atomic
+from fastsketch.augment import SketchAugment, Targets, create_augment
+from fastsketch.config import ModelConfig, Recipe
+from fastsketch.environment import environment
+from fastsketch.models import create_model
+from fastsketch.models.ink_tokens import keep_inked
+from fastsketch.models.zoo import to_device
+from fastsketch.preprocess import Preprocess
+from fastsketch.recipes import load_recipe, recipe_names
+from fastsketch.training.execution.compile import AUGMENT_OPTIONS
+from fastsketch.training.execution.step import TrainStep
+from fastsketch.training.optim import create_optimizer
+from fastsketch.training.step_params import CHUNK
+
+from .cubins import CAPABILITIES, Cubin, compile_kernels
+from .lowered import Launch, Lowered, lower
+from .pretended import pretended_t4
+from .traced import on_gpu, trace_forward, trace_training
+
+RECIPE = "report-5-vit-base"
+CASES: tuple[tuple[str, int | None], ...] = (
+    ("vit_small", None),
+    ("vit_small", 95),
+    ("vit_base", None),
+    ("vit_base", 95),
+    ("resnet50", None),
+    ("resnet101", None),
+    ("resnext50_32x4d", None),
+    ("wide_resnet50_2", None),
+)
+"""The report's six models, and its transformers with as many ink tokens as `auto` keeps of TU-Berlin's sketches."""
+
+BATCHES = (32, 64)
+SIZE, CLASSES = 224, 250
+
+UPDATE_BYTES = 28
+"""Read and written for each parameter by SGD with momentum, fused: weight, gradient and momentum are read, weight and
+momentum written; and once before all gradients are searched for infinities, which reads and writes them."""
+
+STATIC_BYTES = 8
+"""Of each parameter that stay in memory: the weight and its momentum, in float32."""
+
+
+class Device(NamedTuple):
+    """What a device sustains.
+
+    Attributes:
+        name: Its name.
+        flops: float16 operations a second.
+        bandwidth: Bytes a second.
+        memory: Bytes.
+    """
+
+    name: str
+    flops: float
+    bandwidth: float
+    memory: float
+
+
+T4 = Device("T4", 24e12, 320e9, 16e9)
+"""65e12 stand in the data sheet, 24e12 are sustained at 70 W."""
+
+H200 = Device("H200", 989e12, 4.8e12, 141e9)
+"""From the data sheet, dense."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One model's training step with one batch size.
+
+    Attributes:
+        model: Our name.
+        tokens: Patches kept; None for all, and for CNNs.
+        batch: Images.
+        parameters: All of them.
+        kernels: Different Triton kernels, augmentation included.
+        launches: Of those.
+        library_calls: Of cuBLAS, cuDNN and ATen.
+        bytes: Moved by the whole step, optimizer included.
+        flops: Of its matrix products and convolutions.
+        peak_bytes: Most memory at once: weights, momentum, gradients, what the backward pass needs.
+        augment_share: Of the T4's roofline seconds.
+        seconds: By device: the roofline.
+        arithmetic_seconds: By device: arithmetic alone.
+        fits: Whether `peak_bytes` are within a T4's memory, less a tenth for the context and fragments.
+    """
+
+    model: str
+    tokens: int | None
+    batch: int
+    parameters: int
+    kernels: int
+    launches: int
+    library_calls: int
+    bytes: int
+    flops: int
+    peak_bytes: int
+    augment_share: float
+    seconds: dict[str, float]
+    arithmetic_seconds: dict[str, float]
+    fits: bool
+
+
+def run(out: Path, *, quick: bool = False) -> Path:
+    """Compute the table, print it, write JSON into `out`; return the JSON.
+
+    Args:
+        out: Folder for the results.
+        quick: A tiny model, for a T4 alone.
+    """
+    logging.getLogger("torch._inductor").setLevel(logging.ERROR)
+    cases, batches = ((("test_vit", None),), (4,)) if quick else (CASES, BATCHES)
+    capabilities = CAPABILITIES[:1] if quick else CAPABILITIES
+    console = Console(highlight=False)
+    recipe = load_recipe(RECIPE)
+    steps, sources, failed = [], [], {}
+    augmentations = {batch: lower_augmentation(recipe, SIZE, batch) for batch in batches}
+    for model, tokens in cases:
+        for batch in batches:
+            try:
+                passes = lower_passes(recipe, model, tokens, batch)
+            except Exception as error:  # what cannot be lowered is named, and the rest goes on
+                failed[f"{model}, {tokens or 'all'} tokens, batch {batch}"] = f"{type(error).__name__}: {error}"
+                continue
+            steps.append(summary(model, tokens, batch, augmentations[batch], passes))
+            sources += [source for each in (*passes, augmentations[batch]) for source in each.sources.values()]
+            console.print(_line(steps[-1]))
+    recipes = {name: lower_augmentation(load_recipe(name), SIZE, batches[0]) for name in recipe_names()}
+    sources += [source for each in recipes.values() for source in each.sources.values()]
+    cubins = compile_kernels(sources, capabilities)
+    console.print(
+        f"\na training step at {SIZE} px in float16: computed, not measured\n\n{table(steps)}", soft_wrap=True
+    )
+    for line in (*(f"not lowered: {name}: {why}" for name, why in failed.items()), *remarks(cubins)):
+        console.print(line)
+    record = {
+        "benchmark": "t4",
+        "computed": "lowered for a pretended device, not measured",
+        "environment": environment(),
+        "settings": {"recipe": RECIPE, "size": SIZE, "classes": CLASSES, "precision": "float16", "quick": quick},
+        "devices": [device._asdict() for device in (T4, H200)],
+        "steps": [asdict(step) for step in steps],
+        "not_lowered": failed,
+        "augmentation": {
+            name: {**_augmentation(each, batches[0]), "params_a_step": operations_of_params(load_recipe(name)) / CHUNK}
+            for name, each in recipes.items()
+        },
+        "kernels": [cubin._asdict() for cubin in cubins],
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / ("t4-quick.json" if quick else "t4.json")
+    atomic.write_json(path, record)
+    return path
+
+
+# ------------------------------------------------------------------------------------------------------- lowering
+
+
+def lower_augmentation(recipe: Recipe, size: int, batch: int) -> Lowered:
+    """The augmentation of a recipe, from uint8 to the model's input, as `Trainer` compiles it."""
+    augment: SketchAugment = create_augment(recipe.augment, Preprocess(size))
+    images = torch.empty(batch, 1, size, size, dtype=torch.uint8)
+    params = augment.sample_params(batch, torch.Generator().manual_seed(0))
+    with pretended_t4() as fake:
+        traced = trace_forward(augment, (images, torch.zeros(batch, dtype=torch.int64), params), fake)
+        return lower(traced, fake, AUGMENT_OPTIONS)
+
+
+class _Operations(TorchDispatchMode):
+    """Counts what is a kernel on a GPU: everything but views."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.count = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> object:
+        """Run one operation."""
+        self.count += not func.is_view
+        return func(*args, **(kwargs or {}))
+
+
+def operations_of_params(recipe: Recipe) -> int:
+    """Kernels that draw the parameters of the augmentation, once for `CHUNK` steps, in eager mode as in `Trainer`."""
+    augment = create_augment(recipe.augment, Preprocess(SIZE))
+    with _Operations() as operations:
+        augment.sample_params(4, torch.Generator().manual_seed(0))
+    return int(operations.count)
+
+
+def lower_passes(recipe: Recipe, model_name: str, tokens: int | None, batch: int) -> list[Lowered]:
+    """Forward and backward pass of `TrainStep`'s loss."""
+    preprocess = Preprocess(SIZE)
+    model = create_model(
+        ModelConfig(name=model_name, dropout=recipe.model.dropout), num_classes=CLASSES, size=SIZE
+    ).train()
+    model = keep_inked(to_device(model, torch.device("cpu")), tokens, preprocess)
+    step = TrainStep(
+        model,
+        create_augment(recipe.augment, preprocess),
+        create_optimizer(model, recipe.optimizer),
+        torch.amp.GradScaler("cpu", enabled=False),
+        precision=torch.float16,
+        micro_batch=batch,
+        config=recipe.training,
+    )
+    targets = Targets.plain(torch.zeros(batch, dtype=torch.int64))
+    found = trace_training(step.loss_of, torch.zeros(batch, 1, SIZE, SIZE), targets)
+    with pretended_t4() as fake:
+        return [lower(on_gpu(traced, fake), fake) for traced in found]
+
+
+# -------------------------------------------------------------------------------------------------------- figures
+
+
+def summary(model: str, tokens: int | None, batch: int, augmentation: Lowered, passes: Sequence[Lowered]) -> Step:
+    """What the parts come to."""
+    with torch.device("meta"):
+        outline = create_model(ModelConfig(name=model), num_classes=CLASSES, size=SIZE)
+    parameters = sum(parameter.numel() for parameter in outline.parameters())
+    update = Launch("optimizer", True, UPDATE_BYTES * parameters, 0)
+    whole = [*augmentation.launches, *(launch for each in passes for launch in each.launches), update]
+    seconds = {device.name: roofline(whole, device) for device in (T4, H200)}
+    flops = sum(launch.flops for launch in whole)
+    peak = max(each.peak_bytes for each in (augmentation, *passes)) + STATIC_BYTES * parameters
+    return Step(
+        model=model,
+        tokens=tokens,
+        batch=batch,
+        parameters=parameters,
+        kernels=len({source for each in (augmentation, *passes) for source in each.sources}),
+        launches=sum(not launch.library for launch in whole),
+        library_calls=sum(launch.library for launch in whole),
+        bytes=sum(launch.bytes for launch in whole),
+        flops=flops,
+        peak_bytes=peak,
+        augment_share=roofline(augmentation.launches, T4) / seconds["T4"],
+        seconds=seconds,
+        arithmetic_seconds={device.name: flops / device.flops for device in (T4, H200)},
+        fits=peak < 0.9 * T4.memory,
+    )
+
+
+def roofline(launches: Iterable[Launch], device: Device) -> float:
+    """Seconds of launches one after the other, each bound by what takes it longer."""
+    return sum(max(launch.bytes / device.bandwidth, launch.flops / device.flops) for launch in launches)
+
+
+def _augmentation(lowered: Lowered, batch: int) -> dict[str, float]:
+    return {
+        "kernels": len(lowered.sources),
+        "launches": len(lowered.launches),
+        "megabytes_an_image": sum(launch.bytes for launch in lowered.launches) / batch / 1e6,
+    }
+
+
+# --------------------------------------------------------------------------------------------------------- output
+
+
+def _line(step: Step) -> str:
+    tokens = "all patches" if step.tokens is None else f"{step.tokens} patches"
+    return f"{step.model}, {tokens}, batch {step.batch}: {step.batch / step.seconds['T4']:,.0f} images/s at most"
+
+
+COLUMNS: dict[str, Callable[[Step], str]] = {
+    "model": lambda step: f"`{step.model}`",
+    "tokens": lambda step: str(step.tokens or "all"),
+    "batch": lambda step: str(step.batch),
+    "kernels": lambda step: str(step.kernels),
+    "launches": lambda step: str(step.launches),
+    "library calls": lambda step: str(step.library_calls),
+    "MB an image": lambda step: f"{step.bytes / step.batch / 1e6:,.0f}",
+    "GFLOP an image": lambda step: f"{step.flops / step.batch / 1e9:.1f}",
+    "augmentation": lambda step: f"{step.augment_share:.2%}",
+    "T4, images/s": lambda step: f"{step.batch / step.seconds['T4']:,.0f}",
+    "by arithmetic alone": lambda step: f"{step.batch / step.arithmetic_seconds['T4']:,.0f}",
+    "H200, images/s": lambda step: f"{step.batch / step.seconds['H200']:,.0f}",
+    "peak GB": lambda step: f"{step.peak_bytes / 1e9:.1f}" + ("" if step.fits else ", too much for a T4"),
+}
+
+
+def table(steps: Sequence[Step]) -> str:
+    """All steps, as Markdown."""
+    rows = [list(COLUMNS), ["---"] * len(COLUMNS), *([column(step) for column in COLUMNS.values()] for step in steps)]
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def remarks(cubins: Sequence[Cubin]) -> list[str]:
+    """What is to be known about the kernels, a line each."""
+    lines = []
+    for capability in dict.fromkeys(cubin.capability for cubin in cubins):
+        those = [cubin for cubin in cubins if cubin.capability == capability]
+        failed = [cubin for cubin in those if cubin.error]
+        lines.append(f"sm_{capability}: {len(those) - len(failed)} of {len(those)} kernels compile")
+        lines += [f"  {cubin.kernel} does not: {cubin.error}" for cubin in failed]
+        lines += [f"  {cubin.kernel} spills {cubin.spilled} bytes a thread" for cubin in those if cubin.spilled]
+        lines += [f"  {cubin.kernel} computes in float64" for cubin in those if cubin.float64]
+        lines += [f"  {cubin.kernel} multiplies matrices in Triton" for cubin in those if cubin.product]
+    return lines

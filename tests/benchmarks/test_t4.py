@@ -1,0 +1,89 @@
+"""What is computed for a T4, against formulas; and that all of the augmentation compiles for one."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import torch
+
+from fastsketch.recipes import load_recipe, recipe_names
+from fastsketch.training.step_params import CHUNK
+
+if torch.version.cuda is None:
+    pytest.skip("this torch is built without CUDA", allow_module_level=True)
+if not torch.__version__.startswith("2.15."):
+    pytest.skip("the pretended T4 rests on internals of torch 2.15", allow_module_level=True)
+if torch.cuda.is_available():
+    pytest.skip("there is a GPU: `bench gpu` measures it", allow_module_level=True)
+
+from fastsketch_benchmarks import t4
+from fastsketch_benchmarks.lowered import Launch, Lowered, count_flops
+
+
+@pytest.fixture(scope="module")
+def record(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    path = t4.run(tmp_path_factory.mktemp("results"), quick=True)
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+def test_it_says_that_nothing_was_measured(record: dict[str, Any]) -> None:
+    assert "not measured" in record["computed"]
+    assert record["not_lowered"] == {}
+
+
+def test_no_ceiling_is_passed(record: dict[str, Any]) -> None:
+    [step] = record["steps"]
+    for device in record["devices"]:
+        seconds = step["seconds"][device["name"]]
+        assert seconds > step["arithmetic_seconds"][device["name"]] > 0
+        assert seconds > step["bytes"] / device["bandwidth"]
+    assert 0 < step["augment_share"] < 1
+    assert step["peak_bytes"] > 3 * 4 * step["parameters"], "weights, momentum and gradients, in float32"
+
+
+def test_every_recipes_augmentation_moves_a_megabyte_at_most(record: dict[str, Any]) -> None:
+    assert set(record["augmentation"]) == set(recipe_names())
+    for name, found in record["augmentation"].items():
+        assert found["megabytes_an_image"] <= 1.0, name
+        assert found["launches"] <= 3, name
+
+
+def test_every_kernel_compiles_for_a_t4_without_a_spill_or_float64(record: dict[str, Any]) -> None:
+    assert record["kernels"]
+    for kernel in record["kernels"]:
+        assert kernel["capability"] == 75
+        assert kernel["error"] is None, kernel
+        assert kernel["bytes"] > 0
+        assert (kernel["spilled"], kernel["float64"], kernel["product"]) == (0, False, False), kernel
+
+
+def test_drawing_parameters_is_at_most_thirty_kernels_a_step() -> None:
+    for name in recipe_names():
+        assert 0 < t4.operations_of_params(load_recipe(name)) / CHUNK <= 30, name
+
+
+def test_a_launch_takes_as_long_as_its_bytes_or_its_operations() -> None:
+    launches = [Launch("moves", False, 320, 0), Launch("computes", True, 0, 48), Launch("both", True, 320, 24)]
+    device = t4.Device("one", flops=24.0, bandwidth=320.0, memory=1.0)
+    assert t4.roofline(launches, device) == 1 + 2 + 1
+
+
+def test_grouped_convolutions_count_by_their_groups() -> None:
+    aten = torch.ops.aten
+    images, weight = torch.empty(2, 32, 8, 8, device="meta"), torch.empty(64, 4, 3, 3, device="meta")
+    out = torch.empty(2, 64, 8, 8, device="meta")
+    forward = (images, weight, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 8)
+    once = count_flops(aten.convolution.default, forward, {}, out)
+    assert once == 2 * out.numel() * 4 * 9
+    backward = (out, images, weight, [0], [1, 1], [1, 1], [1, 1], False, [0, 0], 8, [True, True, False])
+    assert count_flops(aten.convolution_backward.default, backward, {}, (images, weight, None)) == 2 * once
+
+
+def test_what_does_not_fit_is_said() -> None:
+    part = Lowered((Launch("kernel", False, 1, 1),), {"kernel": ""}, peak_bytes=int(20e9))
+    step = t4.summary("vit_small", None, 64, part, [part])
+    assert not step.fits
+    assert "too much for a T4" in t4.table([step])
