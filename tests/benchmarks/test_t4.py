@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -24,8 +26,11 @@ from fastsketch_benchmarks.lowered import Launch, Lowered, count_flops
 
 @pytest.fixture(scope="module")
 def record(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    path = t4.run(tmp_path_factory.mktemp("results"), quick=True)
-    found: dict[str, Any] = json.loads(path.read_text())
+    folder = tmp_path_factory.mktemp("results")
+    # In a process of its own: what is pretended must not meet what other tests have left in Inductor, nor stay behind.
+    command = [sys.executable, "-m", "fastsketch", "bench", "t4", "--quick", "--out", str(folder)]
+    subprocess.run(command, check=True, capture_output=True, timeout=600)
+    found: dict[str, Any] = json.loads((folder / "t4-quick.json").read_text())
     return found
 
 
