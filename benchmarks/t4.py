@@ -17,7 +17,7 @@ has no tensor cores on a T4, is named.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -160,7 +160,7 @@ def run(out: Path, *, quick: bool = False) -> Path:
         f"\na training step at {SIZE} px in float16: computed, not measured\n\n{table(steps)}", soft_wrap=True
     )
     for line in (*(f"not lowered: {name}: {why}" for name, why in failed.items()), *remarks(cubins)):
-        console.print(line)
+        console.print(line, soft_wrap=True)
     record = {
         "benchmark": "t4",
         "computed": "lowered for a pretended device, not measured",
@@ -173,7 +173,8 @@ def run(out: Path, *, quick: bool = False) -> Path:
             name: {**_augmentation(each, batches[0]), "params_a_step": operations_of_params(load_recipe(name)) / CHUNK}
             for name, each in recipes.items()
         },
-        "kernels": [cubin._asdict() for cubin in cubins],
+        "kernels": {capability: kernel_counts(cubins, capability) for capability in capabilities},
+        "remarkable_kernels": [cubin._asdict() for cubin in cubins if remark(cubin)],
     }
     out.mkdir(parents=True, exist_ok=True)
     path = out / ("t4-quick.json" if quick else "t4.json")
@@ -314,15 +315,32 @@ def table(steps: Sequence[Step]) -> str:
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
-def remarks(cubins: Sequence[Cubin]) -> list[str]:
-    """What is to be known about the kernels, a line each."""
-    lines = []
+def kernel_counts(cubins: Sequence[Cubin], capability: int) -> dict[str, int]:
+    """How many kernels there are for a device, how many compile, and the bytes of the largest."""
+    those = [cubin for cubin in cubins if cubin.capability == capability]
+    return {
+        "kernels": len(those),
+        "compile": sum(cubin.error is None for cubin in those),
+        "largest_bytes": max(cubin.bytes for cubin in those),
+    }
+
+
+def remark(cubin: Cubin) -> str | None:
+    """What is to be known about a kernel, if there is anything."""
+    if cubin.error:
+        return f"does not compile: {cubin.error}"
+    dear = (
+        (cubin.spilled, f"spills {cubin.spilled} bytes a thread"),
+        (cubin.float64, "computes in float64"),
+        (cubin.product, "multiplies matrices in Triton"),
+    )
+    return ", ".join(words for found, words in dear if found) or None
+
+
+def remarks(cubins: Sequence[Cubin]) -> Iterator[str]:
+    """How many kernels compile for each device, and what is to be known about some."""
     for capability in dict.fromkeys(cubin.capability for cubin in cubins):
-        those = [cubin for cubin in cubins if cubin.capability == capability]
-        failed = [cubin for cubin in those if cubin.error]
-        lines.append(f"sm_{capability}: {len(those) - len(failed)} of {len(those)} kernels compile")
-        lines += [f"  {cubin.kernel} does not: {cubin.error}" for cubin in failed]
-        lines += [f"  {cubin.kernel} spills {cubin.spilled} bytes a thread" for cubin in those if cubin.spilled]
-        lines += [f"  {cubin.kernel} computes in float64" for cubin in those if cubin.float64]
-        lines += [f"  {cubin.kernel} multiplies matrices in Triton" for cubin in those if cubin.product]
-    return lines
+        counts = kernel_counts(cubins, capability)
+        yield f"sm_{capability}: {counts['compile']} of {counts['kernels']} kernels compile"
+        those = (cubin for cubin in cubins if cubin.capability == capability)
+        yield from dict.fromkeys(f"  {cubin.kernel} {words}" for cubin in those if (words := remark(cubin)))
