@@ -10,9 +10,20 @@ import torch
 from steps import BATCH, CLASSES, SIZE, make_step, small_model
 from torch import nn
 
+from fastsketch.augment import SketchAugment
+from fastsketch.augment.apply import apply_whole
+from fastsketch.config import AugmentConfig
 from fastsketch.errors import FastSketchError
+from fastsketch.preprocess import Preprocess
 from fastsketch.training.execution import compile as compilation
-from fastsketch.training.execution.compile import compile_step, difference, fit_in_memory, largest_divisor, trial_batch
+from fastsketch.training.execution.compile import (
+    AUGMENT_OPTIONS,
+    compile_step,
+    difference,
+    fit_in_memory,
+    largest_divisor,
+    trial_batch,
+)
 from fastsketch.training.execution.distributed import World
 from fastsketch.training.execution.step import Probe
 
@@ -148,6 +159,38 @@ def test_out_of_memory_halves_the_micro_batch(
 def test_largest_divisor() -> None:
     assert [largest_divisor(48, limit) for limit in (48, 47, 24, 7, 1)] == [48, 24, 24, 6, 1]
     assert largest_divisor(31, 15) == 1
+
+
+@pytest.mark.parametrize(
+    ("mode", "augment_how", "loss_how"),
+    [
+        ("default", {"options": {**AUGMENT_OPTIONS, "triton.cudagraphs": False}}, {"mode": "default"}),
+        ("reduce-overhead", {"options": {**AUGMENT_OPTIONS, "triton.cudagraphs": True}}, {"mode": "reduce-overhead"}),
+        ("cudagraphs", {"backend": "cudagraphs"}, {"backend": "cudagraphs"}),
+    ],
+)
+def test_the_augmentation_has_inductors_options_and_the_model_the_mode(
+    monkeypatch: pytest.MonkeyPatch, mode: str, augment_how: dict[str, Any], loss_how: dict[str, Any]
+) -> None:
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr(torch, "compile", lambda function, **how: asked.append(how) or function)
+    step, augment = make_step(small_model())
+    compilation.compiled(augment, mode)
+    compilation.compiled(step.loss_of, mode)
+    assert asked == [{"dynamic": False, **augment_how}, {"dynamic": False, **loss_how}]
+
+
+@pytest.mark.slow
+def test_what_a_gpu_compiles_gives_what_it_gives_eagerly() -> None:
+    """Inductor's options and the view of the warped ink, by its CPU backend."""
+    config = AugmentConfig(thickness=0.5, thickness_range=(2, 3), thinning=0.5, mixup=1, cutmix=1, erasing=0.5)
+    augment = SketchAugment(config, Preprocess(SIZE))
+    images = trial_batch(BATCH, SIZE, CLASSES, CPU).images
+    params = augment.sample_params(BATCH, torch.Generator().manual_seed(0))
+    fused = torch.compile(apply_whole, dynamic=False, options=dict(AUGMENT_OPTIONS))
+    torch.testing.assert_close(
+        fused(images, params, largest=3), apply_whole(images, params, largest=3), atol=1e-5, rtol=0
+    )
 
 
 @pytest.mark.slow
