@@ -25,7 +25,8 @@ from fastsketch.environment import environment
 from fastsketch.errors import ConfigError
 from fastsketch.training.execution.compile import first_line
 
-from .gpu_parts import PARTS, Bench
+from .gpu_bench import Bench
+from .gpu_parts import PARTS
 from .plots import plot_panels
 
 SECONDS = 460.0

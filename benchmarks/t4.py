@@ -20,29 +20,21 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from rich.console import Console
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from fastsketch import atomic
-from fastsketch.augment import SketchAugment, Targets, create_augment
-from fastsketch.config import ModelConfig, Recipe
+from fastsketch.config import ModelConfig
 from fastsketch.environment import environment
 from fastsketch.models import create_model
-from fastsketch.models.ink_tokens import keep_inked
-from fastsketch.models.zoo import to_device
-from fastsketch.preprocess import Preprocess
 from fastsketch.recipes import load_recipe, recipe_names
-from fastsketch.training.execution.compile import AUGMENT_OPTIONS
-from fastsketch.training.execution.step import TrainStep
 from fastsketch.training.step_params import CHUNK
 
 from .cubins import CAPABILITIES, Cubin, compile_kernels
-from .lowered import Launch, Lowered, lower
-from .pretended import pretended_t4
-from .traced import on_gpu, trace_forward, trace_training
+from .lowered import Launch, Lowered
+from .lowered_step import CLASSES, SIZE, lower_augmentation, lower_passes, operations_of_params
 
 RECIPE = "report-5-vit-base"
 CASES: tuple[tuple[str, int | None], ...] = (
@@ -58,7 +50,6 @@ CASES: tuple[tuple[str, int | None], ...] = (
 """The report's six models, and its transformers with as many ink tokens as `auto` keeps of TU-Berlin's sketches."""
 
 BATCHES = (32, 64)
-SIZE, CLASSES = 224, 250
 
 UPDATE_BYTES = 28
 """Read and written for each parameter by SGD with momentum, fused: weight, gradient and momentum are read, weight and
@@ -179,64 +170,6 @@ def run(out: Path, *, quick: bool = False) -> Path:
     path = out / ("t4-quick.json" if quick else "t4.json")
     atomic.write_json(path, record)
     return path
-
-
-# ------------------------------------------------------------------------------------------------------- lowering
-
-
-def lower_augmentation(recipe: Recipe, size: int, batch: int) -> Lowered:
-    """The augmentation of a recipe, from uint8 to the model's input, as `Trainer` compiles it."""
-    augment: SketchAugment = create_augment(recipe.augment, Preprocess(size))
-    images = torch.empty(batch, 1, size, size, dtype=torch.uint8)
-    params = augment.sample_params(batch, torch.Generator().manual_seed(0))
-    with pretended_t4() as fake:
-        traced = trace_forward(augment, (images, torch.zeros(batch, dtype=torch.int64), params), fake)
-        return lower(traced, fake, AUGMENT_OPTIONS)
-
-
-class _Operations(TorchDispatchMode):
-    """Counts what is a kernel on a GPU: everything but views."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.count = 0
-
-    def __torch_dispatch__(
-        self, func: Any, types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> object:
-        """Run one operation."""
-        self.count += not func.is_view
-        return func(*args, **(kwargs or {}))
-
-
-def operations_of_params(recipe: Recipe) -> int:
-    """Kernels that draw the parameters of the augmentation, once for `CHUNK` steps, in eager mode as in `Trainer`."""
-    augment = create_augment(recipe.augment, Preprocess(SIZE))
-    with _Operations() as operations:
-        augment.sample_params(4, torch.Generator().manual_seed(0))
-    return int(operations.count)
-
-
-def lower_passes(recipe: Recipe, model_name: str, tokens: int | None, batch: int) -> list[Lowered]:
-    """Forward and backward pass of `TrainStep`'s loss."""
-    preprocess = Preprocess(SIZE)
-    model = create_model(
-        ModelConfig(name=model_name, dropout=recipe.model.dropout), num_classes=CLASSES, size=SIZE
-    ).train()
-    model = keep_inked(to_device(model, torch.device("cpu")), tokens, preprocess)
-    step = TrainStep(
-        model,
-        create_augment(recipe.augment, preprocess),
-        torch.optim.SGD(model.parameters()),  # which is not lowered: `UPDATE_BYTES` stands for it
-        torch.amp.GradScaler("cpu", enabled=False),
-        precision=torch.float16,
-        micro_batch=batch,
-        config=recipe.training,
-    )
-    targets = Targets.plain(torch.zeros(batch, dtype=torch.int64))
-    found = trace_training(step.loss_of, torch.zeros(batch, 1, SIZE, SIZE), targets)
-    with pretended_t4() as fake:
-        return [lower(on_gpu(traced, fake), fake) for traced in found]
 
 
 # -------------------------------------------------------------------------------------------------------- figures

@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("torchvision")
 
 from fastsketch_benchmarks import gpu
-from fastsketch_benchmarks.gpu_parts import Bench
+from fastsketch_benchmarks.gpu_bench import Bench
 
 
 def first(bench: Bench) -> dict[str, Any]:

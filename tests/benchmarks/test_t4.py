@@ -23,6 +23,7 @@ if torch.cuda.is_available():
 from fastsketch_benchmarks import t4
 from fastsketch_benchmarks.cubins import Cubin
 from fastsketch_benchmarks.lowered import Launch, Lowered, count_flops
+from fastsketch_benchmarks.lowered_step import operations_of_params
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +83,7 @@ def test_what_is_dear_in_a_kernel_is_said() -> None:
 
 def test_drawing_parameters_is_at_most_thirty_kernels_a_step() -> None:
     for name in recipe_names():
-        assert 0 < t4.operations_of_params(load_recipe(name)) / CHUNK <= 30, name
+        assert 0 < operations_of_params(load_recipe(name)) / CHUNK <= 30, name
 
 
 def test_a_launch_takes_as_long_as_its_bytes_or_its_operations() -> None:
