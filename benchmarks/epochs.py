@@ -10,6 +10,8 @@ from time import perf_counter
 import torch
 from rich.console import Console
 
+from fastsketch.models.zoo import timm_name
+
 from .common import Timing, print_table, take_turns
 from .loops import BareLoop, OurLoop, Task
 from .originals import Originals
@@ -62,7 +64,13 @@ def sixty_lines(task: Task, data: Originals) -> tuple[Callable[[], Outcome], flo
     """Epochs of `SixtyLines`, and the seconds that it took to begin."""
     recipe, started = task.recipe, perf_counter()
     rival = SixtyLines(
-        data.folder, recipe.model.name, task.dataset.size, task.batch, recipe.optimizer.lr, task.device, task.precision
+        data.folder,
+        timm_name(recipe.model.name),
+        task.dataset.size,
+        task.batch,
+        recipe.optimizer.lr,
+        task.device,
+        task.precision,
     )
     seconds = perf_counter() - started
     if task.compiled:

@@ -1,4 +1,4 @@
-"""Is all of it right on this GPU, and how fast? One script, under eight minutes, the most important figures first.
+"""Is all of it right on this GPU, and how fast? One script, about eight minutes, the most important figures first.
 
     fastsketch bench gpu                            # on a GPU
     fastsketch bench gpu --device cpu --quick       # to see that it runs
@@ -10,6 +10,7 @@ with its reason, and the others go on; what its time did not suffice for is name
 
 from __future__ import annotations
 
+import gc
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,6 @@ from time import monotonic
 from typing import Any
 
 import torch
-from rich.console import Console
 
 from fastsketch import atomic
 from fastsketch.device import resolve_device
@@ -50,7 +50,6 @@ def run(out: Path, *, quick: bool = False, device: str = "auto") -> Path:
     name = torch.cuda.get_device_name(where) if where.type == "cuda" else where.type
     path = out / f"gpu-{name.lower().replace(' ', '-')}{'-quick' if quick else ''}.json"
     out.mkdir(parents=True, exist_ok=True)
-    console = Console(highlight=False)
     record: dict[str, Any] = {
         "benchmark": "gpu",
         "environment": environment(),
@@ -63,25 +62,36 @@ def run(out: Path, *, quick: bool = False, device: str = "auto") -> Path:
         for number, (weight, part) in enumerate(PARTS):
             left = SECONDS - (monotonic() - started)
             bench.deadline = monotonic() + left * weight / sum(weights[number:])
-            record["parts"][part.__name__] = found = _run_part(part, bench, console)
+            record["parts"][part.__name__] = found = _run_part(part, bench, path.with_suffix(".png"))
             record["seconds"] = round(monotonic() - started, 1)
             atomic.write_json(path, record)
             _write_table(path.with_suffix(".md"), name, bench.rows)
-            if bench.panels:
-                plot_panels(path.with_suffix(".png"), bench.panels)
-            console.print(f"{part.__name__}: {found['status']}, {found['seconds']:.0f} s\n")
+            bench.console.print(f"{part.__name__}: {found['status']}, {found['seconds']:.0f} s\n")
     return path
 
 
-def _run_part(part: Callable[[Bench], dict[str, Any]], bench: Bench, console: Console) -> dict[str, Any]:
-    started = monotonic()
-    console.print(f"{part.__name__.replace('_', ' ')}: {(part.__doc__ or '').splitlines()[0]}")
+def _run_part(part: Callable[[Bench], None], bench: Bench, plot: Path) -> dict[str, Any]:
+    bench.found, bench.left_out = {}, []
+    started, status = monotonic(), "done"
+    bench.console.print(f"{part.__name__.replace('_', ' ')}: {(part.__doc__ or '').splitlines()[0]}")
     try:
-        found = {"status": "done", **part(bench)}
+        part(bench)
+        if bench.panels:
+            plot_panels(plot, bench.panels)
     except Exception as error:  # the rest is worth as much without it
-        found = {"status": f"failed: {first_line(error)}"}
-    left_out, bench.left_out = bench.left_out, []
-    return {**found, "left_out": left_out, "seconds": round(monotonic() - started, 1)}
+        status = f"failed: {first_line(error)}"
+    finally:
+        _clear()
+    seconds = round(monotonic() - started, 1)
+    return {"status": status, **bench.found, "left_out": bench.left_out, "seconds": seconds}
+
+
+def _clear() -> None:
+    """Give the device back what a part has left, compiled functions and the memory of one that failed included."""
+    torch.compiler.reset()
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _write_table(path: Path, name: str, rows: list[str]) -> None:

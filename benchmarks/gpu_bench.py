@@ -35,7 +35,8 @@ class Bench:
         panels: For the plot, by title.
         rows: Of the Markdown table.
         left_out: What there was no time for, in this part.
-        augment_ms: What the report's augmentation takes of a batch of `batch`.
+        found: Results of the part under way, of which there may be some although it fails later.
+        augment_ms: What the report's augmentation takes of a batch of `batch`, eager and compiled.
     """
 
     device: torch.device
@@ -45,7 +46,8 @@ class Bench:
     panels: dict[str, list[Timing]] = field(default_factory=dict)
     rows: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
-    augment_ms: float | None = None
+    found: dict[str, Any] = field(default_factory=dict)
+    augment_ms: dict[str, float] = field(default_factory=dict)
     console: Console = field(default_factory=lambda: Console(highlight=False))
 
     @property
@@ -61,7 +63,7 @@ class Bench:
     @cached_property
     def originals(self) -> Originals:
         """Sketches of 1111 px."""
-        return Originals(self.root / "originals", copies=1, per_class=6 if self.quick else 24)
+        return Originals(self.root / "originals", copies=1 if self.quick else 4, per_class=6 if self.quick else 60)
 
     def has_time(self, what: str, seconds: float) -> bool:
         """Whether so many seconds are left of the part; if not, `what` is noted as left out."""

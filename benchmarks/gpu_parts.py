@@ -6,7 +6,6 @@ import gc
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +14,7 @@ from torch.utils._pytree import tree_map_only
 from fastsketch.augment import create_augment
 from fastsketch.preprocess import Preprocess
 from fastsketch.recipes import load_recipe, recipe_names
-from fastsketch.training.execution.compile import trial_batch
+from fastsketch.training.execution.compile import compiled, trial_batch
 from fastsketch.training.step_params import CHUNK
 
 from .augment import check_alike, contenders, draw_sketches
@@ -39,28 +38,33 @@ STEP_TOLERANCE = 1e-2
 # --------------------------------------------------------------------------------------------------------- 1: right
 
 
-def parity(bench: Bench) -> dict[str, Any]:
+def parity(bench: Bench) -> None:
     """Every recipe's augmentation and a training step against the CPU's; no step waits for the device."""
-    augmentations = {name: augmented_apart(bench, name) for name in recipe_names()}
-    worst = max(augmentations, key=augmentations.__getitem__)
-    if augmentations[worst] > AUGMENT_TOLERANCE:
-        raise AssertionError(f"{worst} augments otherwise than on a CPU, by {augmentations[worst]:.2g} of a gray value")
-    step = step_apart(bench)
+    apart = bench.found["augmentation"] = {name: augmented_apart(bench, name) for name in recipe_names()}
+    for name in (RECIPE, "best"):
+        if bench.has_time(f"augmentation, {name}, compiled", 20):
+            apart[f"{name}, compiled"] = augmented_apart(bench, name, "default")
+    worst = max(apart, key=apart.__getitem__)
+    bench.row("augmentation, largest difference to a CPU's", f"{apart[worst]:.1e}")
+    step = bench.found["step"] = step_apart(bench)
+    bench.row("loss of a step, relative difference to a CPU's", f"{step['loss']:.1e}")
+    if bench.device.type == "cuda":
+        bench.found["steps_without_a_wait"] = no_wait(bench)
+    if apart[worst] > AUGMENT_TOLERANCE:
+        raise AssertionError(f"{worst} augments otherwise than on a CPU, by {apart[worst]:.2g} of a gray value")
     if max(step.values()) > STEP_TOLERANCE:
         raise AssertionError(f"a training step is another than on a CPU: {step}")
-    waits = None if bench.device.type != "cuda" else no_wait(bench)
-    bench.row("augmentation, largest difference to a CPU's", f"{augmentations[worst]:.1e}")
-    bench.row("loss of a step, relative difference to a CPU's", f"{step['loss']:.1e}")
-    return {"augmentation": augmentations, "step": step, "steps_without_a_wait": waits}
 
 
-def augmented_apart(bench: Bench, name: str) -> float:
+def augmented_apart(bench: Bench, name: str, mode: str | None = None) -> float:
     """Largest difference between what a recipe makes of the same images and parameters here and on a CPU."""
     augment = create_augment(load_recipe(name).augment, Preprocess(bench.size))
     batch = trial_batch(bench.batch, bench.size, CLASSES, torch.device("cpu"))
     given = (batch.images, batch.labels, augment.sample_params(bench.batch, torch.Generator().manual_seed(0)))
     expected, _ = augment(*given)
-    found, _ = augment.to(bench.device)(*tree_map_only(Tensor, lambda tensor: tensor.to(bench.device), given))
+    augment = augment.to(bench.device)
+    here = augment if mode is None else compiled(augment, mode)
+    found, _ = here(*tree_map_only(Tensor, lambda tensor: tensor.to(bench.device), given))
     return float((found.cpu() - expected).abs().max())
 
 
@@ -94,19 +98,20 @@ def no_wait(bench: Bench) -> int:
 # -------------------------------------------------------------------------------------------- 2 and 3: what feeds it
 
 
-def loaders(bench: Bench) -> dict[str, Any]:
-    """Images a second that reach the device, by loader."""
+def loaders(bench: Bench) -> None:
+    """Images a second that reach the device, by loader that is installed."""
     found = compare_loaders(bench.originals.folder, bench.root / "formats", bench.device, quick=bench.quick)
+    bench.found |= {"timings": [asdict(timing) for timing in found.timings], "of_bare_loops": found.ratios}
     bench.panels["loading"] = found.timings
     for timing in found.timings:
         bench.row(f"loading, {timing.name}", f"{timing.images_per_second:,.0f} images/s")
-    return {"timings": [asdict(timing) for timing in found.timings], "of_bare_loops": found.ratios}
 
 
-def augmentation(bench: Bench) -> dict[str, Any]:
+def augmentation(bench: Bench) -> None:
     """The report's augmentation alone, beside stock Kornia and torchvision."""
     images = draw_sketches(bench.batch, bench.size).to(bench.device)
     works = contenders(load_recipe(RECIPE).augment, images)
+    del works["stock Kornia compiled"]  # which its graph breaks make compile again and again, for minutes
     check_alike(works, images)
 
     def several(work: Callable[[], Tensor]) -> Callable[[], None]:
@@ -118,18 +123,18 @@ def augmentation(bench: Bench) -> dict[str, Any]:
 
     turns = [Contender(name, several(work), CHUNK * bench.batch) for name, work in works.items()]
     timings = take_turns(turns, rounds=2 if bench.quick else 7)
+    bench.found |= {"batch": bench.batch, "batches_a_call": CHUNK, "timings": [asdict(timing) for timing in timings]}
     bench.show(f"augmentation, batch {bench.batch}, {bench.size} px", timings, "stock Kornia")
     for timing in timings:
         bench.row(f"augmentation, {timing.name}", f"{1e3 * timing.median / CHUNK:.2f} ms a batch of {bench.batch}")
-    ours = min(timing.median for timing in timings if timing.name.startswith("ours"))
-    bench.augment_ms = 1e3 * ours / CHUNK
-    return {"batch": bench.batch, "batches_a_call": CHUNK, "timings": [asdict(timing) for timing in timings]}
+    milliseconds = {timing.name: 1e3 * timing.median / CHUNK for timing in timings}
+    bench.augment_ms = {"eager": milliseconds["ours"], "compiled": milliseconds["ours compiled"]}
 
 
 # ------------------------------------------------------------------------------------------- 5 and 6: what it brings
 
 
-def ink_tokens(bench: Bench) -> dict[str, Any]:
+def ink_tokens(bench: Bench) -> None:
     """A step with ink tokens beside the dense one's, at two sizes."""
     models = {"test_vit": 2} if bench.quick else {"vit_small": 64, "vit_base": 32}
     sizes = (96, 160) if bench.quick else (224, 384)
@@ -143,6 +148,7 @@ def ink_tokens(bench: Bench) -> dict[str, Any]:
             stepper = Stepper(model, _sketches(bench, size), size, batch, bench.device)
             for case in stepper.cases(()):
                 step = stepper.step(case)
+                stepper.trainer.state.optimizer.zero_grad()
                 memory[case.name] = peak_bytes(step, bench.device) / 2**20
                 turns.append(Contender(case.name, step, batch))
         found = take_turns(turns, rounds=2 if bench.quick else 9)
@@ -153,7 +159,7 @@ def ink_tokens(bench: Bench) -> dict[str, Any]:
     brought = ratios(timings, sizes)
     for name, ratio in brought["auto_times_faster_than_dense"].items():
         bench.row(f"ink tokens, {name}, a step of the dense model", f"{ratio:.2f} times one with `auto`")
-    return {"timings": [asdict(timing) for timing in timings], "peak_mib": memory, **brought}
+    bench.found |= {"timings": [asdict(timing) for timing in timings], "peak_mib": memory, **brought}
 
 
 def _sketches(bench: Bench, size: int) -> Path:
@@ -161,20 +167,19 @@ def _sketches(bench: Bench, size: int) -> Path:
     return folder if folder.is_dir() else convert_sketches(bench.root, size)
 
 
-def end_to_end(bench: Bench) -> dict[str, Any]:
+def end_to_end(bench: Bench) -> None:
     """An epoch from originals of 1111 px, beside what one would write without us."""
     model = "test_efficientnet" if bench.quick else "vit_small"
     recipe = bench.recipe(model, bench.batch, augment__thickness=0)
     task = Task(recipe, bench.originals.converted(bench.size), bench.device, False)
     title = f"an epoch of {model}, batch {bench.batch}, {bench.size} px, eager"
-    timings, record = compare_epochs(task, bench.originals, bench.console, title, rounds=1 if bench.quick else 2)
+    timings, bench.found = compare_epochs(task, bench.originals, bench.console, title, rounds=1 if bench.quick else 2)
     bench.panels[title] = timings
     for timing in timings:
         bench.row(f"{title}, {timing.name}", f"{timing.images_per_second:,.0f} images/s")
-    return record
 
 
-PARTS: tuple[tuple[float, Callable[[Bench], dict[str, Any]]], ...] = (
+PARTS: tuple[tuple[float, Callable[[Bench], None]], ...] = (
     (50, parity),
     (50, loaders),
     (40, augmentation),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from itertools import repeat
 from time import monotonic
@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import torch
 
-from fastsketch.config import Recipe
 from fastsketch.training.execution.compile import first_line
 from fastsketch.training.execution.precision import FAST_BFLOAT16, resolve_precision
 from fastsketch.training.step_params import CHUNK
@@ -20,6 +19,9 @@ from .ceilings import count_flops, matrix_product
 from .common import Contender, Timing, peak_bytes, take_turns
 from .gpu_bench import Bench
 from .loops import BareLoop, Task
+
+ROUNDS = 5
+ROUND_SECONDS = 1.0
 
 
 class Case(NamedTuple):
@@ -43,13 +45,13 @@ class Case(NamedTuple):
 
 MOST_TELLING = (
     ("vit_base", 64, "default"),
-    ("vit_base", 64, "eager"),
     ("vit_small", 64, "default"),
     ("resnet50", 64, "default"),
-    ("vit_base", 32, "default"),
-    ("vit_base", 64, "reduce-overhead"),
+    ("vit_base", 64, "eager"),
     ("vit_small", 64, "eager"),
     ("resnet50", 64, "eager"),
+    ("vit_base", 64, "reduce-overhead"),
+    ("vit_base", 32, "default"),
     ("vit_small", 64, "reduce-overhead"),
     ("resnet50", 64, "reduce-overhead"),
     *((model, 32, mode) for model in ("vit_small", "resnet50", "vit_base") for mode in ("default", "eager")),
@@ -71,65 +73,77 @@ def cases(bench: Bench) -> Iterator[Case]:
         yield from (Case(*telling, precision) for telling in dict.fromkeys(MOST_TELLING))
 
 
-def training(bench: Bench) -> dict[str, Any]:
+def training(bench: Bench) -> None:
     """Whole training steps: images a second, share of the device's matrix products, memory."""
     ceilings: dict[str, float] = {}
     found: dict[str, Any] = {}
+    bench.found |= {"ceiling_tflops": ceilings, "cases": found}
+    flops: dict[str, float] = {}
     timings: list[Timing] = []
     longest = {True: 60.0, False: 15.0}
     for case in cases(bench):
         compiled = case.mode != "eager"
         if not bench.has_time(str(case), longest[compiled]):
             continue
-        if case.precision not in ceilings:
-            ceilings[case.precision] = _ceiling(bench, case.precision)
         started = monotonic()
         try:
-            found[str(case)], timing = _train(bench, case, ceilings[case.precision])
+            if case.precision not in ceilings:
+                ceilings[case.precision] = _ceiling(bench, case.precision)
+            if case.model not in flops:
+                flops[case.model] = _flops_an_image(bench, case)
+            record, timing = _train(bench, case)
         except Exception as error:  # out of memory, or a compiler's own
             found[str(case)] = {"failed": first_line(error)}
             continue
-        longest[compiled] = 1.2 * (monotonic() - started)
+        finally:
+            longest[compiled] = max(longest[compiled], 1.2 * (monotonic() - started))
+        reached = flops[case.model] * timing.images_per_second / 1e12
+        share = reached / ceilings[case.precision]
+        found[str(case)] = {**record, "tflops": reached, "of_ceiling": share}
         timings.append(timing)
-        shown = found[str(case)]
-        share = f", {shown['of_ceiling']:.0%} of the matrix products' ceiling"
-        bench.row(f"training, {case}", f"{timing.images_per_second:,.0f} images/s{share}")
-        bench.console.print(f"{case}: {timing.images_per_second:,.0f} images/s{share}")
+        said = f"{timing.images_per_second:,.0f} images/s, {share:.0%} of the matrix products' ceiling"
+        bench.row(f"training, {case}", said)
+        bench.console.print(f"{case}: {said}")
     if timings:
         bench.panels["training"] = timings
-    return {"cases": found, "ceiling_tflops": ceilings}
 
 
-def _train(bench: Bench, case: Case, ceiling: float) -> tuple[dict[str, Any], Timing]:
+def _train(bench: Bench, case: Case) -> tuple[dict[str, Any], Timing]:
     torch.compiler.reset()
     gc.collect()
-    recipe = bench.recipe(case.model, case.batch, training__precision=case.precision)
-    trainer = bench.trainer(recipe, case.mode)
+    trainer = bench.trainer(bench.recipe(case.model, case.batch, training__precision=case.precision), case.mode)
     batch, _ = trainer.trial()
+    steps = _steps_a_round(lambda: float(trainer.train_step(batch)))
 
-    def steps() -> None:
-        for each in repeat(batch, 2 if bench.quick else CHUNK):
+    def work() -> None:
+        for each in repeat(batch, steps):
             trainer.train_step(each)
 
-    rounds = 2 if bench.quick else 5
-    [timing] = take_turns([Contender(str(case), steps, case.batch * (2 if bench.quick else CHUNK))], rounds=rounds)
-    flops = _flops_an_image(bench, recipe) * timing.images_per_second / 1e12
-    record = {
-        "timing": asdict(timing),
-        "tflops": flops,
-        "of_ceiling": flops / ceiling,
-        "peak_mib": peak_bytes(lambda: trainer.train_step(batch), bench.device) / 2**20,
-    }
+    [timing] = take_turns([Contender(str(case), work, case.batch * steps)], rounds=ROUNDS)
+    record: dict[str, Any] = {"timing": asdict(timing), "micro_batch": trainer.step.micro_batch}
+    if case.mode != "reduce-overhead":  # whose graphs have memory of their own
+        trainer.state.optimizer.zero_grad()
+        record["peak_mib"] = peak_bytes(lambda: trainer.train_step(batch), bench.device) / 2**20
     if bench.augment_ms and case.batch == bench.batch:
-        record["augmentation_share"] = bench.augment_ms / 1e3 / (case.batch / timing.images_per_second)
+        augment_ms = bench.augment_ms["eager" if case.mode == "eager" else "compiled"]
+        record["augmentation_share"] = augment_ms / 1e3 / (case.batch / timing.images_per_second)
         bench.row(f"augmentation of a step, {case}", f"{record['augmentation_share']:.1%}")
     return record, timing
 
 
-def _flops_an_image(bench: Bench, recipe: Recipe) -> float:
+def _steps_a_round(step: Callable[[], float]) -> int:
+    """As many as take a second or so, after two that warm up; at most a chunk of parameters."""
+    for _ in range(2):
+        step()
+    started = monotonic()
+    step()
+    return max(1, min(CHUNK, round(ROUND_SECONDS / (monotonic() - started))))
+
+
+def _flops_an_image(bench: Bench, case: Case) -> float:
+    recipe = bench.recipe(case.model, 2, training__precision=case.precision)
     assert recipe.data.path is not None
-    few = recipe.model_copy(update={"data": recipe.data.model_copy(update={"batch_size": 2})})
-    task = Task(few, recipe.data.path, bench.device, False)
+    task = Task(recipe, recipe.data.path, bench.device, False)
     bare = BareLoop(task)
     [(images, labels)] = task.fixed(1)
     return count_flops(lambda: bare.eager_loss(images, labels)) / 2

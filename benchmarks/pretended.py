@@ -66,8 +66,10 @@ class Driver:
 def pretended_t4() -> Iterator[FakeTensorMode]:
     """Within, torch finds a T4; yields the mode under which tensors may be made on it."""
     from torch._dynamo.device_interface import CudaInterface
+    from torch.utils._triton import has_triton
     from triton.runtime import driver
 
+    has_triton.cache_clear()  # it was asked for the CPU, perhaps
     fake = FakeTensorMode(allow_non_fake_inputs=True)
     with fake:
         torch.empty(0, device="cuda")  # the first one, before CUDA is there: later it would look for the driver
@@ -96,7 +98,5 @@ def pretended_t4() -> Iterator[FakeTensorMode]:
         stack.enter_context(
             mock.patch.object(CudaInterface.Worker, "get_device_properties", staticmethod(lambda *_: PROPERTIES))
         )
-        # cuDNN's grid sampler has no kernel for tensors without content; ATen's has one.
-        stack.enter_context(torch.backends.cudnn.flags(enabled=False))
         stack.enter_context(mock.patch.object(driver, "_active", Driver()))
         yield fake

@@ -1,7 +1,7 @@
 """Geometry: one 3 × 3 matrix a sample, plus a coarse displacement for the elastic one, and one warp a batch.
 
-The affine matrices are Kornia's (`kornia.geometry.transform.get_affine_matrix2d`). What is left out is Kornia's
-wrapper, whose orchestration costs more than the warp itself.
+The affine matrices are those of Kornia's `get_affine_matrix2d`, written out: its products of matrices are four times as
+many kernels, and one of its releases waits for the host at each.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import math
 
 import torch
 import torch.nn.functional as F
-from kornia.geometry.transform import get_affine_matrix2d
 from torch import Tensor
 
 from fastsketch.config import AugmentConfig
@@ -47,21 +46,26 @@ def affine_matrices(uniforms: Tensor, config: AugmentConfig, size: int) -> Tenso
     """
     signed = uniforms * 2 - 1
     smallest, largest = config.scale
-    scale = smallest + uniforms[:, 3:4] * (largest - smallest)
-    centre = torch.full_like(uniforms[:, :2], (size - 1) / 2)
-    matrices: Tensor = get_affine_matrix2d(
-        translations=signed[:, 1:3] * (config.translation * size),
-        center=centre,
-        scale=scale.expand(-1, 2),
-        angle=signed[:, 0] * config.rotation,
-        sx=signed[:, 4] * math.radians(config.shear),
-        sy=signed[:, 5] * math.radians(config.shear),
-    )
-    # Mirroring about the centre, x → (size - 1) - x, on the right of the product: it acts before all else. As a
-    # product it would be one more batched matmul; as columns it is two multiplications.
-    mirror = (uniforms[:, 6:7] < config.flip).to(uniforms.dtype)
-    x, y, shift = matrices.unbind(dim=2)
-    return torch.stack([x * (1 - 2 * mirror), y, shift + x * (mirror * (size - 1))], dim=2)
+    scale = smallest + uniforms[:, 3] * (largest - smallest)
+    angle = signed[:, 0] * math.radians(config.rotation)
+    cos, sin = scale * angle.cos(), scale * angle.sin()
+    shear_x, shear_y = (signed[:, 4:6] * math.radians(config.shear)).tan().unbind(dim=1)
+    # Rotation and scale after a shear in x, then y: [[cos, -sin], [sin, cos]] · [[1, -shear_x], [-shear_y, 1 + shear_x
+    # shear_y]], whose second column is (0, 1) less shear_x times the first.
+    first_x, first_y = cos + sin * shear_y, sin - cos * shear_y
+    second_x, second_y = -sin - first_x * shear_x, cos - first_y * shear_x
+    mirror = 1 - 2 * (uniforms[:, 6] < config.flip).to(uniforms.dtype)
+    first_x, first_y = mirror * first_x, mirror * first_y
+    # All of it about the centre: point → centre + shift + matrix · (point - centre).
+    centre = (size - 1) / 2
+    shift_x, shift_y = (centre + signed[:, 1:3] * (config.translation * size)).unbind(dim=1)
+    zero, one = torch.zeros_like(scale), torch.ones_like(scale)
+    numbers = [
+        *(first_x, second_x, shift_x - (first_x + second_x) * centre),
+        *(first_y, second_y, shift_y - (first_y + second_y) * centre),
+        *(zero, zero, one),
+    ]
+    return torch.stack(numbers, dim=1).view(-1, 3, 3)
 
 
 def perspective_matrices(uniforms: Tensor, distortion: float, size: int) -> Tensor:
@@ -137,8 +141,9 @@ def source_matrices(matrices: Tensor, size: int, *, projective: bool = False) ->
     pairs = ((second, third), (third, first), (first, second))
     columns: list[Tensor] = [torch.linalg.cross(one, other) for one, other in pairs]
     determinant = (first * columns[0]).sum(dim=1)
-    inverse = torch.stack(columns, dim=2) / determinant.view(-1, 1, 1)
-    return inverse if projective else inverse[:, :2]
+    rows = 3 if projective else 2
+    inverse: Tensor = torch.stack([column[:, :rows] for column in columns], dim=2) / determinant.view(-1, 1, 1)
+    return inverse
 
 
 def warp_affine(ink: Tensor, matrices: Tensor) -> Tensor:
@@ -170,7 +175,8 @@ def warp(ink: Tensor, sources: Tensor, displacements: Tensor | None = None) -> T
         weights = _bicubic_weights(displacements.shape[-1], size, ink)
         positions = positions + weights @ displacements @ weights.mT
     # Planes of x and of y, seen as pairs: grid_sample reads them as fast, and no copy has to put them together.
-    return F.grid_sample(ink, positions.permute(0, 2, 3, 1), padding_mode="zeros", align_corners=True)
+    # ATen's own sampler, bilinear and with zeros outside: `F.grid_sample` takes cuDNN's, which Inductor cannot fuse.
+    return torch.grid_sampler_2d(ink, positions.permute(0, 2, 3, 1), 0, 0, True)
 
 
 def _bicubic_weights(points: int, size: int, like: Tensor) -> Tensor:

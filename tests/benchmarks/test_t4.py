@@ -8,10 +8,10 @@ import sys
 from typing import Any
 
 import pytest
+import timm
 import torch
 
-from fastsketch.recipes import load_recipe, recipe_names
-from fastsketch.training.step_params import CHUNK
+from fastsketch.recipes import recipe_names
 
 if torch.version.cuda is None:
     pytest.skip("this torch is built without CUDA", allow_module_level=True)
@@ -23,7 +23,7 @@ if torch.cuda.is_available():
 from fastsketch_benchmarks import t4
 from fastsketch_benchmarks.cubins import Cubin
 from fastsketch_benchmarks.lowered import Launch, Lowered, count_flops
-from fastsketch_benchmarks.lowered_step import operations_of_params
+from fastsketch_benchmarks.lowered_step import CLASSES, SIZE
 
 
 @pytest.fixture(scope="module")
@@ -41,21 +41,35 @@ def test_it_says_that_nothing_was_measured(record: dict[str, Any]) -> None:
     assert record["not_lowered"] == {}
 
 
-def test_no_ceiling_is_passed(record: dict[str, Any]) -> None:
+def test_a_vits_operations_are_those_of_the_formula(record: dict[str, Any]) -> None:
     [step] = record["steps"]
-    for device in record["devices"]:
-        seconds = step["seconds"][device["name"]]
-        assert seconds > step["arithmetic_seconds"][device["name"]] > 0
-        assert seconds > step["bytes"] / device["bandwidth"]
-    assert 0 < step["augment_share"] < 1
-    assert step["peak_bytes"] > 3 * 4 * step["parameters"], "weights, momentum and gradients, in float32"
+    model = timm.create_model("test_vit", img_size=SIZE, in_chans=1, num_classes=CLASSES)
+    width, depth, hidden = model.embed_dim, len(model.blocks), model.blocks[0].mlp.fc1.out_features
+    patches = (SIZE // 16) ** 2
+    # Query, key, value and output are four products of width², and all products come twice more in the backward pass;
+    # attention's two are five there, for one is made anew. The patches' input needs no gradient.
+    tokens = patches + 1
+    products = depth * tokens * (4 * width**2 + 2 * width * hidden) + CLASSES * width
+    attention = depth * tokens**2 * width
+    embedding = patches * 16**2 * width
+    macs = 3 * products + (2 + 5) * attention + 2 * embedding
+    assert step["flops"] == pytest.approx(2 * step["batch"] * macs, rel=0.01)
 
 
-def test_every_recipes_augmentation_moves_a_megabyte_at_most(record: dict[str, Any]) -> None:
+def test_the_parts_of_a_step_are_what_they_must_at_least_be(record: dict[str, Any]) -> None:
+    [step] = record["steps"]
+    weights = 4 * step["parameters"]
+    assert step["peak_bytes"] > 3 * weights, "weights, momentum and gradients, in float32"
+    assert step["bytes"] > 28 / 4 * weights + step["batch"] * SIZE**2 * (1 + 4), "the update, and the images"
+    assert 0 < step["augment_share"] < 0.2
+
+
+def test_the_augmentation_is_two_kernels_and_one_for_the_labels(record: dict[str, Any]) -> None:
     assert set(record["augmentation"]) == set(recipe_names())
     for name, found in record["augmentation"].items():
-        assert found["megabytes_an_image"] <= 1.0, name
         assert found["launches"] <= 3, name
+        assert found["megabytes_an_image"] < 0.66, name
+        assert found["params_a_step"] < 10, name
 
 
 def test_every_kernel_compiles_for_a_t4_without_a_spill_or_float64(record: dict[str, Any]) -> None:
@@ -79,11 +93,6 @@ def test_what_is_dear_in_a_kernel_is_said() -> None:
         "  slow computes in float64, multiplies matrices in Triton",
         "  fails does not compile: no ptx",
     ]
-
-
-def test_drawing_parameters_is_at_most_thirty_kernels_a_step() -> None:
-    for name in recipe_names():
-        assert 0 < operations_of_params(load_recipe(name)) / CHUNK <= 30, name
 
 
 def test_a_launch_takes_as_long_as_its_bytes_or_its_operations() -> None:

@@ -33,7 +33,6 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
         pytest.skip("this torch is built without CUDA")
     if torch.cuda.is_available():
         pytest.skip("there is a GPU: the gpu tests need no pretence")
-    monkeypatch.setattr(torch.backends.cudnn, "enabled", False)  # its grid sampler has no fake kernel, ATen's has one
     drawn = torch.rand
 
     def rand(*shape: int, generator: object = None, device: torch.device | str = GPU) -> Tensor:

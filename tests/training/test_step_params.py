@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +11,7 @@ from fastsketch.augment import SketchAugment
 from fastsketch.augment.params import AugmentParams
 from fastsketch.config import AugmentConfig
 from fastsketch.preprocess import Preprocess
+from fastsketch.recipes import load_recipe
 from fastsketch.training.step_params import CHUNK, StepParams
 
 BATCH = 3
@@ -56,8 +58,11 @@ def test_no_two_steps_have_the_same_and_no_two_seeds() -> None:
     assert len(geometries) == len(steps)
 
 
-def test_a_steps_parameters_are_for_a_batch_and_lie_where_a_kernel_reads_them_fast() -> None:
-    for leaf in tensors(made().of(CHUNK + 1)):
+@pytest.mark.parametrize(
+    "config", [EVERYTHING, load_recipe("report-4-thickness").augment], ids=["everything", "report"]
+)
+def test_a_steps_parameters_are_for_a_batch_and_lie_where_a_kernel_reads_them_fast(config: AugmentConfig) -> None:
+    for leaf in tensors(StepParams(SketchAugment(config, Preprocess(32)), BATCH, 0, CPU).of(CHUNK + 1)):
         assert len(leaf) == BATCH
         assert leaf.is_contiguous()
 
