@@ -6,8 +6,9 @@ Inductor lowers the product's own augmentation and training step in float16 for 
 (`pretended`), and nothing runs. So it is known which kernels there would be, what each reads and writes (every buffer
 once), what matrix products and convolutions compute, and how much memory is alive at once. Two figures follow for each
 device. *Roofline* (Williams et al., 2009): the seconds in which each launch either moves its bytes or does its
-arithmetic, whichever takes longer. *Arithmetic alone*: nothing that trains in float16 there passes it. Both leave out
-what a launch costs (some microseconds each, unless CUDA graphs replay them) and that kernels reach neither ceiling.
+arithmetic, whichever takes longer, at what we take the device to sustain. *Arithmetic alone*: without the bytes. Both
+leave out what a launch costs (some microseconds each, unless CUDA graphs replay them) and that kernels reach neither
+ceiling.
 
 Then every Triton kernel, and those of the augmentation of every recipe, is compiled by the bundled ptxas for a T4, an
 A100 and an H100; what does not compile, spills registers, computes in float64, or multiplies matrices in Triton, which
