@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from fastsketch.conversion import convert_dataset as convert_dataset
     from fastsketch.errors import FastSketchError as FastSketchError
     from fastsketch.evaluation import evaluate_run as evaluate_run
+    from fastsketch.inference import Classifier as Classifier
     from fastsketch.preprocess import Preprocess as Preprocess
     from fastsketch.recipes import load_recipe as load_recipe
     from fastsketch.sources import open_source as open_source
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 
 _HOMES = {
+    "Classifier": "fastsketch.inference",
     "ConvertConfig": "fastsketch.config",
     "FastSketchError": "fastsketch.errors",
     "Preprocess": "fastsketch.preprocess",

@@ -5,11 +5,14 @@ Runs in the conversion's worker processes and needs neither torch nor the networ
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import numpy.typing as npt
-from PIL import UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
-from fastsketch.conversion.gray import FORMATS, read_gray
+from fastsketch.conversion.gray import FORMATS, picture_gray, read_gray
 from fastsketch.conversion.gray import DecodeError as DecodeError
 from fastsketch.conversion.resample import RESAMPLING as RESAMPLING
 from fastsketch.conversion.resample import resized
@@ -44,8 +47,21 @@ def decode(sample: Sample, size: int, resize: str) -> npt.NDArray[np.uint8]:
         except ValueError as error:
             raise DecodeError(one_line(error, 200)) from error
         return rasterise(strokes, size, STROKE_WIDTH)
-    try:
+    with _told():
         return _square(read_gray(sample.path, size), size, resize)
+
+
+def decode_picture(image: Image.Image, size: int, resize: str) -> npt.NDArray[np.uint8]:
+    """The same for what Pillow has opened or made."""
+    with _told():
+        return _square(picture_gray(image, size), size, resize)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Whatever is wrong with a picture as a DecodeError of one line."""
+    try:
+        yield
     except DecodeError:
         raise
     except UnidentifiedImageError as error:

@@ -75,10 +75,15 @@ def read_gray(path: Path, size: int) -> npt.NDArray[np.uint8]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's, about what it found and read nevertheless, and about large ones
             with Image.open(file, formats=FORMATS) as image:
-                _make_fit(image, size)
-                image.load()
-                gray = _gray(image)
-                return _upright(gray, image.getexif().get(_ORIENTATION, 1))
+                return picture_gray(image, size)
+
+
+def picture_gray(image: Image.Image, size: int) -> npt.NDArray[np.uint8]:
+    """The same for what Pillow has opened or made."""
+    _make_fit(image, size)
+    image.load()
+    gray = _gray(image)
+    return _upright(gray, image.getexif().get(_ORIENTATION, 1))
 
 
 def _make_fit(image: Image.Image, size: int) -> None:

@@ -62,13 +62,9 @@ def validate(
     metrics.reset()
     totals = None  # the sum of the losses, and the number of images
     for batch in loader.epoch():
-        images = preprocess(batch.images)
-        with autocast(images.device, precision):
-            logits = model(images).float()
-            if flip:
-                logits = mean_probabilities(logits, model(images.flip(-1)).float())
+        logits = predict_logits(model, preprocess, batch.images, flip=flip, precision=precision)
         loss = F.cross_entropy(logits, batch.labels, reduction="sum")
-        found = torch.stack([loss, torch.full_like(loss, len(images))])
+        found = torch.stack([loss, torch.full_like(loss, len(logits))])
         totals = found if totals is None else totals + found
         metrics.update(logits, batch.labels, indices=batch.indices)
     values = metrics.compute()  # torchmetrics sums over the processes by itself
@@ -79,6 +75,29 @@ def validate(
         top1=float(values["top1"]),
         top5=float(values["top5"]),
     )
+
+
+def predict_logits(
+    model: nn.Module, preprocess: Preprocess, images: Tensor, *, flip: bool, precision: torch.dtype
+) -> Tensor:
+    """What a model makes of images: the one way from stored pixels to logits, in validation and wherever it is asked.
+
+    Args:
+        model: In evaluation mode.
+        preprocess: What it is shown.
+        images: uint8 [B, 1, S, S], paper = 255.
+        flip: Take the mean of the class probabilities of each image and its mirror image.
+        precision: What the model computes in.
+
+    Returns:
+        float32 [B, C].
+    """
+    inputs = preprocess(images)
+    with autocast(inputs.device, precision):
+        logits: Tensor = model(inputs).float()
+        if flip:
+            logits = mean_probabilities(logits, model(inputs.flip(-1)).float())
+    return logits
 
 
 def mean_probabilities(first: Tensor, second: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -107,6 +108,19 @@ def load_model(folder: Path) -> tuple[nn.Module, Preprocess]:
             f"{folder} holds no usable model: {_reason(error)}",
             hint="take the run's other checkpoint (best or last), or copy the folder anew from where it came from",
         ) from error
+
+
+def class_names(folder: Path) -> list[str]:
+    """The names, in label order, that `save_model` wrote of a model that `load_model` opens.
+
+    Raises:
+        DataError: There are none, or not as many as classes.
+    """
+    config = json.loads((folder / "config.json").read_bytes())
+    names = config.get("label_names")
+    if not isinstance(names, list) or len(names) != config["num_classes"]:
+        raise DataError(f"{folder / 'config.json'} does not name the model's classes")
+    return [str(name) for name in names]
 
 
 def holds_model(folder: Path) -> bool:

@@ -1,0 +1,232 @@
+"""What a model says of files is what it says of the data set that was made of them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor, nn
+
+from fastsketch import Classifier, ConvertConfig, convert_dataset, load_recipe, open_source
+from fastsketch.config import ModelConfig
+from fastsketch.errors import ConfigError, DataError
+from fastsketch.evaluation.measure import measure
+from fastsketch.evaluation.subject import Subject
+from fastsketch.formats.metadata import DatasetMetadata
+from fastsketch.formats.pack import PackSplit
+from fastsketch.inference.classifier import Prediction
+from fastsketch.inference.inputs import read_sketch
+from fastsketch.models import create_model
+from fastsketch.preprocess import Preprocess
+from fastsketch.training.run.checkpoint import save_model
+from fastsketch.training.run.directory import Run
+from fastsketch.training.tokens import apply_tokens
+
+CLASSES = ["ant", "bee", "cat", "dog", "eel", "fox"]
+SIZE, MODEL_SIZE = 48, 32
+MODELS = {
+    "cnn": {"name": "test_resnet"},
+    "vit": {"name": "test_vit"},
+    "ink tokens": {"name": "test_vit", "tokens": 3},
+    "larger head": {"name": "test_resnet", "head_hidden": [16]},
+}
+
+
+def picture(seed: int) -> Image.Image:
+    """A drawing of another size, shape and mode each time: gray, colour, transparent."""
+    rng = np.random.default_rng(seed)
+    width, height = rng.integers(20, 200, 2).tolist()
+    image = Image.new("L", (width, height), 255)
+    pen = ImageDraw.Draw(image)
+    for _ in range(5):
+        pen.line([tuple(point) for point in (rng.random((4, 2)) * (width, height)).tolist()], fill=0, width=3)
+    if seed % 3 == 1:
+        return Image.merge("RGB", [image, image.point(lambda value: value // 2 + 100), image])
+    if seed % 3 == 2:
+        return Image.merge("LA", [Image.new("L", image.size, 0), image.point(lambda value: 255 - value)]).convert(
+            "RGBA"
+        )
+    return image
+
+
+@pytest.fixture(scope="module")
+def sketches(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Files of several kinds; those of `fox` lie on their side, as EXIF says."""
+    root = tmp_path_factory.mktemp("work") / "sketches"
+    for number in range(60):
+        name = CLASSES[number % len(CLASSES)]
+        (root / name).mkdir(parents=True, exist_ok=True)
+        image = picture(number)
+        if name == "fox":
+            exif = Image.Exif()
+            exif[0x0112] = 6
+            image.convert("RGB").save(root / name / f"{number}.jpg", exif=exif)
+        else:
+            image.save(root / name / f"{number}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def data(sketches: Path) -> DatasetMetadata:
+    return convert_dataset(
+        open_source(sketches), sketches.parent / "data", ConvertConfig(size=SIZE, split="6/4/0", resize="box")
+    )
+
+
+def make_run(root: Path, data: DatasetMetadata, folder: Path, *, flip: bool = False, **model: Any) -> Run:
+    """A run as training leaves it, of random weights; its model is smaller than the data set's images."""
+    run = Run(root)
+    preprocess = Preprocess(MODEL_SIZE, 0.4, 0.3)
+    recipe = load_recipe(
+        None,
+        data__path=folder,
+        evaluation__flip=flip,
+        training__image_sizes=[MODEL_SIZE],
+        **{f"model__{key}": value for key, value in model.items()},
+    )
+    torch.manual_seed(0)
+    made = create_model(recipe.model.without_weights(), num_classes=len(CLASSES), size=MODEL_SIZE)
+    made = apply_tokens(recipe.model, made, preprocess)
+    tell_apart(made, preprocess(torch.tensor(PackSplit(folder, data, "val").images)))
+    for checkpoint in (run.best, run.last):
+        checkpoint.mkdir(parents=True)
+        save_model(made, checkpoint, preprocess, CLASSES)
+    data.save(run.root)
+    recipe.save(run.config)
+    return run
+
+
+@torch.no_grad()
+def tell_apart(model: nn.Module, images: Tensor) -> None:
+    """Stretch the last layer, so that the classes of these images differ as those of a trained model do."""
+    logits = model.eval()(images)
+    layer = [each for each in model.modules() if isinstance(each, nn.Linear)][-1]
+    scale = 2 / logits.std(dim=0)
+    layer.weight *= scale[:, None]
+    layer.bias.copy_((layer.bias - logits.mean(dim=0)) * scale)
+
+
+def assert_same(found: Sequence[Prediction], expected: Sequence[Prediction]) -> None:
+    """To the last digits: how many sketches make a batch decides in which order a matrix product sums."""
+    assert [each.labels for each in found] == [each.labels for each in expected]
+    assert [each.ids for each in found] == [each.ids for each in expected]
+    for one, other in zip(found, expected, strict=True):
+        assert one.probabilities == pytest.approx(other.probabilities, abs=1e-5)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("kind", MODELS)
+def test_files_are_seen_as_validation_sees_them(
+    sketches: Path, data: DatasetMetadata, tmp_path: Path, kind: str, flip: bool
+) -> None:
+    run = make_run(tmp_path / "run", data, sketches.parent / "data", flip=flip, **MODELS[kind])
+    expected = measure(Subject.of(run, "val", "best", None, None, None), "cpu", verify=True).predictions
+    ids = PackSplit(sketches.parent / "data", data, "val").ids()
+    found = Classifier.load(run, device="cpu").predict([sketches / name for name in ids], topk=1)
+    assert [prediction.ids[0] for prediction in found] == expected.labels.tolist()
+    torch.testing.assert_close(
+        torch.tensor([prediction.probabilities[0] for prediction in found]), expected.probabilities, atol=1e-5, rtol=0
+    )
+    assert len(set(expected.labels.tolist())) > 1, "or it would be no test"
+
+
+@pytest.fixture(scope="module")
+def classifier(sketches: Path, data: DatasetMetadata) -> Classifier:
+    return Classifier.load(make_run(sketches.parent / "run", data, sketches.parent / "data", **MODELS["cnn"]).root)
+
+
+def test_a_file_a_picture_and_its_pixels_are_the_same(classifier: Classifier, tmp_path: Path) -> None:
+    for seed in range(6):
+        image = picture(seed)
+        path = tmp_path / f"{seed}.png"
+        image.save(path)
+        predictions = [classifier.predict(each) for each in (path, str(path), image, np.asarray(image))]
+        assert predictions == [predictions[0]] * 4
+        assert_same(classifier.predict(iter([path, str(path), image, np.asarray(image)])), predictions)
+
+
+def test_strokes_are_what_convert_makes_of_them(classifier: Classifier, tmp_path: Path) -> None:
+    drawings = [{"drawing": [[[0, 100, 200], [0, 50, seed]], [[10, 20], [30, 40]]]} for seed in range(12)]
+    (tmp_path / "raw").mkdir()
+    for name in ("cat", "dog"):
+        with gzip.open(tmp_path / "raw" / f"{name}.ndjson.gz", "wt") as file:
+            file.writelines(f"{json.dumps({'word': name, **drawing})}\n" for drawing in drawings)
+    made = convert_dataset(open_source(tmp_path / "raw"), tmp_path / "data", ConvertConfig(size=SIZE, split="12/0/0"))
+    stored = PackSplit(tmp_path / "data", made, "train").images[: len(drawings)]
+    read = np.stack([read_sketch(drawing, SIZE, "bilinear")[None] for drawing in drawings])
+    assert sorted(image.tobytes() for image in read) == sorted(image.tobytes() for image in stored)
+    arrays = {"drawing": [[np.array(xs), np.array(ys)] for xs, ys in drawings[3]["drawing"]]}
+    assert classifier.predict(arrays) == classifier.predict(drawings[3])
+
+
+def test_probabilities_are_of_all_classes_the_likeliest_first(classifier: Classifier) -> None:
+    prediction = classifier.predict(picture(0), topk=100)
+    assert sorted(prediction.ids) == list(range(len(CLASSES)))
+    assert prediction.labels == tuple(CLASSES[place] for place in prediction.ids)
+    assert list(prediction.probabilities) == sorted(prediction.probabilities, reverse=True)
+    assert sum(prediction.probabilities) == pytest.approx(1)
+    assert classifier.predict(picture(0), topk=2).labels == prediction.labels[:2]
+
+
+def test_more_than_a_batch_comes_back_in_order(classifier: Classifier) -> None:
+    pictures = [picture(seed) for seed in range(70)]
+    assert_same(classifier.predict(pictures), [classifier.predict(each) for each in pictures])
+    assert classifier.predict([]) == []
+
+
+def test_a_models_folder_alone_will_do(classifier: Classifier, sketches: Path) -> None:
+    alone = Classifier.load(sketches.parent / "run" / "best")
+    assert alone.classes == CLASSES
+    assert alone.size == MODEL_SIZE
+    assert set(alone.predict(picture(0)).labels) <= set(CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("sketch", "error", "says"),
+    [
+        (np.zeros((4, 4), np.float32), ConfigError, "pixels are float32 [4, 4], not uint8"),
+        (np.zeros((4, 4, 2), np.uint8), ConfigError, "pixels are uint8 [4, 4, 2], not"),
+        (np.zeros((0, 4), np.uint8), DataError, "it has no pixels"),
+        ({"drawing": []}, DataError, "a drawing without strokes"),
+        ({"strokes": [[[1], [2]]]}, DataError, "not a Quick, Draw! record"),
+        ({"drawing": [[{1}, [2]]]}, DataError, "set is neither a number nor a list"),
+        ("nowhere.png", DataError, "nowhere.png: No such file"),
+        ([3], ConfigError, "int is no sketch"),
+    ],
+)
+def test_what_is_no_sketch_is_said_in_a_line(
+    classifier: Classifier, sketch: Any, error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error) as caught:
+        classifier.predict(sketch)
+    assert says in str(caught.value)
+    assert str(caught.value).count("\n") == (caught.value.hint is not None)
+
+
+def test_damaged_files_are_named(classifier: Classifier, tmp_path: Path) -> None:
+    (tmp_path / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\nand no more")
+    with pytest.raises(DataError, match=r"torn\.png"):
+        classifier.predict([picture(0), tmp_path / "torn.png"])
+
+
+def test_no_model_and_no_class_to_ask_for(classifier: Classifier, sketches: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is not a run directory"):
+        Classifier.load(tmp_path)
+    with pytest.raises(ConfigError, match="holds no model"):
+        Classifier.load(sketches.parent / "run", checkpoint="first")
+    with pytest.raises(ConfigError, match="topk is 0"):
+        classifier.predict(picture(0), topk=0)
+
+
+def test_names_of_a_models_folder_are_checked(classifier: Classifier, sketches: Path, tmp_path: Path) -> None:
+    model = create_model(ModelConfig(name="test_vit"), num_classes=2, size=32)
+    save_model(model, tmp_path / "model", Preprocess(32), ["one"])
+    with pytest.raises(DataError, match="does not name the model's classes"):
+        Classifier.load(tmp_path / "model")
