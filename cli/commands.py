@@ -7,7 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from . import bench, convert, demo, evaluate, inspect, preview, process, recipes, train, tune
+from . import bench, convert, demo, evaluate, inspect, predict, preview, process, recipes, soup, train, tune
 from .boundary import error_boundary
 from .unknown import is_unknown_option, unknown_option
 
@@ -57,6 +57,8 @@ app.command("inspect")(inspect.command)
 app.command("train")(train.command)
 app.command("tune")(tune.command)
 app.command("evaluate")(evaluate.command)
+app.command("soup")(soup.command)
+app.command("predict")(predict.command)
 app.command("preview")(preview.command)
 app.command("recipes")(recipes.command)
 app.command("bench")(bench.command)

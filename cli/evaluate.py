@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,7 +16,7 @@ WORST_CLASSES = 5
 
 
 def command(
-    run: Annotated[Path, typer.Argument(help="A run directory.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories; several also together.")],
     split: Annotated[str, typer.Option(help="train, val or test.")] = "val",
     checkpoint: Annotated[str, typer.Option(help="best or last.")] = "best",
     data: Annotated[Path | None, typer.Option(help="The data set, if it has moved since training, or another.")] = None,
@@ -32,35 +32,37 @@ def command(
         typer.Option("--verify/--no-verify", help="Compare the split with its checksums; else as the recipe."),
     ] = None,
 ) -> None:
-    """Evaluate a trained model: top-1, top-5, a table of classes, a confusion matrix, all mistakes."""
-    evaluate_and_report(
-        run, split, checkpoint=checkpoint, data=data, device=device, flip=flip, tokens=tokens, verify=verify
-    )
+    """Evaluate a trained model: top-1, top-5, classes, confusion, all mistakes, and how far to believe it."""
+    settings: dict[str, Any] = {
+        "checkpoint": checkpoint,
+        "data": data,
+        "device": device,
+        "flip": flip,
+        "tokens": tokens,
+        "verify": verify,
+    }
+    if len(runs) == 1:
+        evaluate_and_report(runs[0], split, **settings)
+    else:
+        _evaluate_together(runs, split, settings)
 
 
-def evaluate_and_report(
-    root: Path,
-    split: str,
-    *,
-    checkpoint: str = "best",
-    data: Path | None = None,
-    device: str = "auto",
-    flip: bool | None = None,
-    tokens: str | None = None,
-    verify: bool | None = None,
-) -> Evaluation:
+def evaluate_and_report(root: Path, split: str, **settings: Any) -> Evaluation:
     """Evaluate, and print the scores and the classes that are recognised worst."""
     from rich.table import Table
 
     from fastsketch.evaluation import evaluate_run
 
-    result = evaluate_run(
-        root, split, checkpoint=checkpoint, data=data, device=device, flip=flip, tokens=tokens, verify=verify
-    )
+    result = evaluate_run(root, split, **settings)
     scores = result.scores
     console.print(
         f"[bold]{plain(root)}[/], {split}: top-1 {scores.top1:.2%}, top-5 {scores.top5:.2%}, loss {scores.loss:.4f}",
         soft_wrap=True,
+    )
+    temperature, before, after, fitted = result.calibration
+    found = f"{temperature:.2f}, {'saved with the model' if fitted else 'which the model has'}"
+    console.print(
+        f"expected calibration error {after:.2%} with temperature {found} ({before:.2%} without)", soft_wrap=True
     )
     if not result.subject.own:
         console.print(f"another data set than the run was trained on: {plain(result.subject.folder)}", soft_wrap=True)
@@ -74,6 +76,22 @@ def evaluate_and_report(
         ("confusion", result.plot),
         ("mistakes", result.mistakes_table),
         ("most certain", result.mistakes_plot),
+        ("reliability", result.reliability_plot),
     ):
         console.print(f"{name + ':':<14}{plain(path)}", soft_wrap=True)
     return result
+
+
+def _evaluate_together(roots: list[Path], split: str, settings: dict[str, Any]) -> None:
+    """Evaluate several runs, each alone and all together."""
+    from rich.table import Table
+
+    from fastsketch.evaluation.ensemble import evaluate_ensemble
+
+    members, scores = evaluate_ensemble(roots, split, **settings)
+    table = Table(plain(split), "top-1", "top-5", "loss", box=None, header_style="dim")
+    for root, each in zip(roots, (member.scores for member in members), strict=True):
+        table.add_row(plain(root, NAME), f"{each.top1:.2%}", f"{each.top5:.2%}", f"{each.loss:.4f}")
+    cells = (f"[bold]{cell}[/]" for cell in (f"{scores.top1:.2%}", f"{scores.top5:.2%}", f"{scores.loss:.4f}"))
+    table.add_row(f"[bold]all {len(roots)} together[/]", *cells)
+    console.print(table)

@@ -5,6 +5,7 @@
     data = fastsketch.convert("sketches", "data/sketches", size=224)
     run = fastsketch.train(data, recipe="quick", out="runs/first")
     fastsketch.evaluate(run, split="test").scores.top1
+    fastsketch.load(run).predict("mine.png").labels
 
 Each of these may be called again: what was broken off goes on, what is done is left as it is. Beneath them are
 `convert_dataset`, `fit` and `evaluate_run`, which show nothing.
@@ -22,6 +23,7 @@ from fastsketch.version import __version__
 if TYPE_CHECKING:
     from fastsketch.api import convert as convert
     from fastsketch.api import evaluate as evaluate
+    from fastsketch.api import load as load
     from fastsketch.api import train as train
     from fastsketch.augment import SketchAugment as SketchAugment
     from fastsketch.config import ConvertConfig as ConvertConfig
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from fastsketch.conversion import convert_dataset as convert_dataset
     from fastsketch.errors import FastSketchError as FastSketchError
     from fastsketch.evaluation import evaluate_run as evaluate_run
-    from fastsketch.inference import Classifier as Classifier
+    from fastsketch.inference.classifier import Classifier as Classifier
     from fastsketch.preprocess import Preprocess as Preprocess
     from fastsketch.recipes import load_recipe as load_recipe
     from fastsketch.sources import open_source as open_source
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
 
 
 _HOMES = {
-    "Classifier": "fastsketch.inference",
+    "Classifier": "fastsketch.inference.classifier",
     "ConvertConfig": "fastsketch.config",
     "FastSketchError": "fastsketch.errors",
     "Preprocess": "fastsketch.preprocess",
@@ -50,6 +52,7 @@ _HOMES = {
     "evaluate": "fastsketch.api",
     "evaluate_run": "fastsketch.evaluation",
     "fit": "fastsketch.training.fit",
+    "load": "fastsketch.api",
     "load_recipe": "fastsketch.recipes",
     "open_source": "fastsketch.sources",
     "train": "fastsketch.api",

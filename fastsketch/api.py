@@ -1,4 +1,4 @@
-"""The verbs of a notebook, each a command of the same name: `convert`, `train`, `evaluate`.
+"""The verbs of a notebook: `convert`, `train` and `evaluate`, each a command of the same name, and `load`.
 
 A cell that is run again goes on where it ended, or returns what is there already, as the command does. Everywhere a
 path is a `str` or a `Path`, and errors are a `FastSketchError` of one line with a hint.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,8 @@ from fastsketch.training.run.directory import Run
 
 if TYPE_CHECKING:
     from fastsketch.evaluation import Evaluation
+    from fastsketch.inference.classifier import Classifier
+    from fastsketch.inference.saved import Source
 
 _OPTION = re.compile(r"--([a-z][a-z-]*)( (?=[\d/]))?")
 _SWITCHES = dict.fromkeys(("overwrite", "pretrained", "resume"), "=True")
@@ -135,6 +137,26 @@ def evaluate(run: Run | str | Path, split: str = "val", *, progress: bool = True
     with _spoken(progress):
         _check_names("evaluate", settings, evaluate_run)
         return evaluate_run(run, split, **settings)
+
+
+def load(run: Source | Iterable[Source], **settings: Any) -> Classifier:
+    """A trained model, or several that are asked together, to be asked what sketches show.
+
+        fastsketch.load("runs/first").predict("mine.png").labels[0]
+
+    Args:
+        run: What `train` returned, a run directory, a model's folder; or several of the same classes.
+        settings: The other arguments of `Classifier.load`: `checkpoint`, `device`, `flip`.
+
+    Raises:
+        ConfigError: There is no such run, model, device or setting, or classes differ.
+        DataError: A model is damaged.
+    """
+    from fastsketch.inference.classifier import Classifier
+
+    with _spoken(progress=False):
+        _check_names("load", settings, Classifier.load)
+        return Classifier.load(run, **settings)
 
 
 @contextmanager

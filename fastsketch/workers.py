@@ -6,17 +6,26 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.synchronize import Semaphore
 from time import monotonic
+from typing import TypeVar
 
 PATIENCE = 1.0
 """Seconds in which workers may finish what they are at when nobody wants it any more; somebody waits at a terminal."""
+
+AHEAD = 3
+"""Tasks a worker that are begun or done before somebody asks for their results."""
+
+Key = TypeVar("Key")
+Task = TypeVar("Task")
+Result = TypeVar("Result")
 
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 """Sent to a whole process group by terminals and by schedulers; the parent alone answers them."""
@@ -62,6 +71,37 @@ def process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     except BaseException:
         _give_up(pool, patience=PATIENCE)
         raise
+
+
+def map_ahead(
+    function: Callable[[Task], Result], tasks: Iterable[tuple[Key, Task]], workers: int
+) -> Generator[tuple[Key, Result], None, None]:
+    """Call `function` on each task in worker processes, a bounded number of tasks ahead of who asks for the results.
+
+    Args:
+        function: Of a module, or a `partial` of one.
+        tasks: What is called, each under a key that stays here.
+        workers: Processes; 1 is this one itself, which is then ahead of nothing.
+
+    Yields:
+        Keys and results, in the order of the tasks.
+
+    Raises:
+        BrokenProcessPool: A process was killed; `NoneStarted` if none came as far as that.
+    """
+    if workers == 1:
+        for key, task in tasks:
+            yield key, function(task)
+        return
+    window: deque[tuple[Key, Future[Result]]] = deque()
+    with process_pool(workers) as pool:
+        for key, task in tasks:
+            window.append((key, pool.submit(function, task)))
+            if len(window) > AHEAD * workers:
+                earliest, future = window.popleft()
+                yield earliest, future.result()
+        for earliest, future in window:
+            yield earliest, future.result()
 
 
 def _give_up(pool: ProcessPoolExecutor, *, patience: float) -> None:

@@ -13,12 +13,11 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
-from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from time import monotonic
@@ -28,7 +27,7 @@ import numpy.typing as npt
 
 from fastsketch import atomic
 from fastsketch.config import ConvertConfig
-from fastsketch.conversion.decode import DecodeError, decode
+from fastsketch.conversion.decode import DecodeError, Reading, decode
 from fastsketch.conversion.destination import Destination
 from fastsketch.conversion.existing import existing, source_record
 from fastsketch.conversion.journal import Journal
@@ -44,7 +43,7 @@ from fastsketch.sources import Source
 from fastsketch.sources.sample import SPLITS, Sample
 from fastsketch.sources.splits import SplitSpec
 from fastsketch.version import __version__
-from fastsketch.workers import NoneStarted, available_cpus, process_pool
+from fastsketch.workers import NoneStarted, available_cpus, map_ahead
 
 log = logging.getLogger(__name__)
 
@@ -232,13 +231,13 @@ class _Chunk:
     failures: dict[int, str]
 
 
-def _decode_chunk(samples: list[Sample], size: int, resize: str) -> _Chunk:
+def _decode_chunk(samples: list[Sample], reading: Reading) -> _Chunk:
     """Runs in a worker process."""
-    images = np.empty((len(samples), size, size), np.uint8)
+    images = np.empty((len(samples), reading.size, reading.size), np.uint8)
     failures: dict[int, str] = {}
     for position, sample in enumerate(samples):
         try:
-            images[position - len(failures)] = decode(sample, size, resize)
+            images[position - len(failures)] = decode(sample, reading)
         except DecodeError as error:
             failures[position] = str(error)
     images = images[: len(samples) - len(failures)]
@@ -251,22 +250,10 @@ def _decoded(plan: Iterator[Item], config: ConvertConfig) -> Generator[tuple[lis
     """Decode the plan in parallel, chunk by chunk and in order, a bounded number of chunks ahead."""
     samples_a_chunk = max(1, min(CHUNK, CHUNK_PIXELS // config.size**2))
     chunks = iter(lambda: list(islice(plan, samples_a_chunk)), [])
-    workers = config.workers or available_cpus()
-    if workers == 1:
-        for items in chunks:
-            yield items, _decode_chunk([item.sample for item in items], config.size, config.resize)
-        return
-    window: deque[tuple[list[Item], Future[_Chunk]]] = deque()
+    tasks = ((items, [item.sample for item in items]) for items in chunks)
+    decode_chunk = partial(_decode_chunk, reading=Reading.of(config))
     try:
-        with process_pool(workers) as pool:
-            for items in chunks:
-                samples = [item.sample for item in items]
-                window.append((items, pool.submit(_decode_chunk, samples, config.size, config.resize)))
-                if len(window) > 3 * workers:
-                    earliest, future = window.popleft()
-                    yield earliest, future.result()
-            for earliest, future in window:
-                yield earliest, future.result()
+        yield from map_ahead(decode_chunk, tasks, config.workers or available_cpus())
     except NoneStarted as error:
         raise FastSketchError("no decoding process could start", hint=UNGUARDED) from error
     except BrokenProcessPool as error:

@@ -5,6 +5,7 @@ Runs in the conversion's worker processes and needs neither torch nor the networ
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from fastsketch.conversion.gray import FORMATS, picture_gray, read_gray
+from fastsketch.conversion.gray import FORMATS, file_gray, picture_gray, read_gray
 from fastsketch.conversion.gray import DecodeError as DecodeError
+from fastsketch.conversion.reading import Reading as Reading
 from fastsketch.conversion.resample import RESAMPLING as RESAMPLING
 from fastsketch.conversion.resample import resized
 from fastsketch.errors import one_line
@@ -29,13 +31,12 @@ STROKE_MARGIN = 1 / 32
 """Blank margin around rasterised strokes as a share of the side."""
 
 
-def decode(sample: Sample, size: int, resize: str) -> npt.NDArray[np.uint8]:
+def decode(sample: Sample, reading: Reading) -> npt.NDArray[np.uint8]:
     """Decode a sample to uint8 [size, size], paper = 255.
 
     Args:
         sample: An image file or a drawing as strokes.
-        size: Side in pixels.
-        resize: A key of `RESAMPLING`; strokes are rasterised at `size` and need none.
+        reading: How.
 
     Raises:
         DecodeError: The file is missing, no regular file, truncated, not an image or too large, or the strokes are no
@@ -46,15 +47,21 @@ def decode(sample: Sample, size: int, resize: str) -> npt.NDArray[np.uint8]:
             strokes = fit_to_canvas(parse_drawing(sample.line), STROKE_MARGIN)
         except ValueError as error:
             raise DecodeError(one_line(error, 200)) from error
-        return rasterise(strokes, size, STROKE_WIDTH)
+        return rasterise(strokes, reading.size, STROKE_WIDTH)
     with _told():
-        return _square(read_gray(sample.path, size), size, resize)
+        return _square(read_gray(sample.path, reading.size), reading)
 
 
-def decode_picture(image: Image.Image, size: int, resize: str) -> npt.NDArray[np.uint8]:
+def decode_content(content: bytes, reading: Reading) -> npt.NDArray[np.uint8]:
+    """The same for what an image file holds."""
+    with _told():
+        return _square(file_gray(io.BytesIO(content), len(content), reading.size), reading)
+
+
+def decode_picture(image: Image.Image, reading: Reading) -> npt.NDArray[np.uint8]:
     """The same for what Pillow has opened or made."""
     with _told():
-        return _square(picture_gray(image, size), size, resize)
+        return _square(picture_gray(image, reading.size), reading)
 
 
 @contextmanager
@@ -73,12 +80,12 @@ def _told() -> Iterator[None]:
         raise DecodeError(one_line(reason or str(error) or type(error).__name__, 200)) from error
 
 
-def _square(pixels: npt.NDArray[np.uint8], size: int, filter: str) -> npt.NDArray[np.uint8]:
+def _square(pixels: npt.NDArray[np.uint8], reading: Reading) -> npt.NDArray[np.uint8]:
     """Shrink or enlarge to fit size × size, keep the aspect, and centre on paper: nothing is ever cut off."""
-    longest = max(pixels.shape)
+    size, longest = reading.size, max(pixels.shape)
     height, width = (max(1, round(side * size / longest)) for side in pixels.shape)
     if (height, width) != pixels.shape:
-        pixels = resized(pixels, height, width, filter)
+        pixels = resized(pixels, height, width, reading.resize)
     if width == height:
         return pixels
     square = np.full((size, size), PAPER, np.uint8)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import warnings
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -65,17 +66,21 @@ def read_gray(path: Path, size: int) -> npt.NDArray[np.uint8]:
         Exception: Whatever Pillow raises for a damaged file.
     """
     with open_regular(path) as file:
-        length = os.fstat(file.fileno()).st_size
-        if length > LARGEST_FILE:
-            raise DecodeError(f"too large: the file has {length / 1e6:,.0f} MB, more than {LARGEST_FILE / 1e6:,.0f}")
-        pixels = read_gray_png(file)
-        if pixels is not None:
-            return pixels
-        file.seek(0)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's, about what it found and read nevertheless, and about large ones
-            with Image.open(file, formats=FORMATS) as image:
-                return picture_gray(image, size)
+        return file_gray(file, os.fstat(file.fileno()).st_size, size)
+
+
+def file_gray(file: BinaryIO, length: int, size: int) -> npt.NDArray[np.uint8]:
+    """The same for an open file of `length` bytes, at its beginning."""
+    if length > LARGEST_FILE:
+        raise DecodeError(f"too large: the file has {length / 1e6:,.0f} MB, more than {LARGEST_FILE / 1e6:,.0f}")
+    pixels = read_gray_png(file, length)
+    if pixels is not None:
+        return pixels
+    file.seek(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's, about what it found and read nevertheless, and about large ones
+        with Image.open(file, formats=FORMATS) as image:
+            return picture_gray(image, size)
 
 
 def picture_gray(image: Image.Image, size: int) -> npt.NDArray[np.uint8]:

@@ -8,7 +8,6 @@ Without the extra `fast` (imagecodecs) everything is left to Pillow.
 from __future__ import annotations
 
 import importlib
-import os
 import struct
 import zlib
 from functools import cache
@@ -27,8 +26,11 @@ _PLAIN = frozenset({b"IHDR", b"IDAT", b"IEND", b"bKGD", b"pHYs", b"tIME", b"gAMA
 """Chunks that say nothing about gray values or orientation."""
 
 
-def read_gray_png(file: BinaryIO) -> npt.NDArray[np.uint8] | None:
-    """Decode a plain 8-bit gray PNG, from a file's beginning, to uint8 [height, width]; None for everything else.
+def read_gray_png(file: BinaryIO, length: int) -> npt.NDArray[np.uint8] | None:
+    """Decode a plain 8-bit gray PNG, from the beginning of a file of `length` bytes, to uint8 [height, width].
+
+    Returns:
+        None for everything else.
 
     Raises:
         OSError: The file cannot be read.
@@ -36,7 +38,6 @@ def read_gray_png(file: BinaryIO) -> npt.NDArray[np.uint8] | None:
     codecs = _imagecodecs()
     if codecs is None:
         return None
-    length = os.fstat(file.fileno()).st_size
     if length > LARGEST or file.read(len(_SIGNATURE)) != _SIGNATURE:
         return None
     data = file.read(length)  # Python sets so much memory aside: LARGEST would take 80 µs, a twelfth of the whole

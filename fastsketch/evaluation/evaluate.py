@@ -1,22 +1,24 @@
-"""A run and a split → top-1, top-5, a table of classes, a confusion matrix and all mistakes."""
+"""A run and a split → top-1, top-5, a table of classes, a confusion matrix, all mistakes, and what is behind a 90 %."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from fastsketch import atomic
 from fastsketch.evaluation.metrics import ClassScores, class_scores
-from fastsketch.evaluation.mistakes import Mistake, find_mistakes, sketches_of
+from fastsketch.evaluation.mistakes import Mistake, find_mistakes
+from fastsketch.evaluation.report import draw_pictures, write_tables
 from fastsketch.evaluation.subject import Subject
 from fastsketch.training.run.directory import Run
+from fastsketch.training.run.model_files import save_temperature
 
 if TYPE_CHECKING:
+    from fastsketch.evaluation.calibration import Calibration
+    from fastsketch.evaluation.outputs import Outputs
     from fastsketch.training.validation import Scores
 
 
@@ -26,25 +28,31 @@ class Evaluation:
 
     Attributes:
         subject: What was evaluated.
-        scores: Loss, top-1 and top-5 of the whole split.
+        scores: Loss, top-1 and top-5 of the whole split, by logits as training has them, without a temperature.
+        calibration: How far the probabilities can be believed, and the temperature.
         classes: Each class, in label order.
         confusion: int64 [C, C], true classes in rows.
+        outputs: Logits and true label of each sample.
         mistakes: All of them, the most confident first.
         table: CSV with a row a class.
         plot: Picture of the confusion matrix.
         mistakes_table: CSV with a row a mistake.
         mistakes_plot: Picture of the most confident mistakes.
+        reliability_plot: Picture of accuracy over confidence.
     """
 
     subject: Subject
     scores: Scores
+    calibration: Calibration
     classes: list[ClassScores]
     confusion: npt.NDArray[np.int64]
+    outputs: Outputs
     mistakes: list[Mistake]
     table: Path
     plot: Path
     mistakes_table: Path
     mistakes_plot: Path
+    reliability_plot: Path
 
     def __repr__(self) -> str:
         scores, of = self.scores, f"{str(self.subject.run.root)!r}, {self.subject.split}"
@@ -63,6 +71,9 @@ def evaluate_run(
     verify: bool | None = None,
 ) -> Evaluation:
     """Evaluate a run's saved model; on the machine that trained it the numbers are those that training printed.
+
+    On the run's own `val`, as the recipe would have it, the temperature that calibrates the model is found and saved
+    with it; else the one that is saved is used.
 
     Args:
         run: An existing run, or its folder.
@@ -83,51 +94,30 @@ def evaluate_run(
     run = Run.of(run)
     subject = Subject.of(run, split, checkpoint, None if data is None else Path(data), flip, tokens)
 
-    from fastsketch.evaluation.measure import measure  # here torch begins
+    from fastsketch.evaluation.calibration import Calibration  # here torch begins
+    from fastsketch.evaluation.measure import measure
 
-    scores, confusion, predictions = measure(subject, device, subject.recipe.data.verify if verify is None else verify)
+    scores, confusion, outputs = measure(subject, device, subject.recipe.data.verify if verify is None else verify)
+    calibration = Calibration.of(outputs, subject.temperature)
+    predictions = outputs.predictions(calibration.temperature)
     evaluation = Evaluation(
         subject,
         scores,
+        calibration,
         class_scores(confusion, subject.dataset.classes),
         confusion,
+        outputs,
         find_mistakes(predictions, subject.folder, subject.dataset, subject.split),
         table=run.evaluation / f"{subject.name}-classes.csv",
         plot=run.plots / f"confusion-{subject.name}.png",
         mistakes_table=run.evaluation / f"{subject.name}-mistakes.csv",
         mistakes_plot=run.plots / f"mistakes-{subject.name}.png",
+        reliability_plot=run.plots / f"reliability-{subject.name}.png",
     )
     for folder in (run.evaluation, run.plots):
         folder.mkdir(exist_ok=True)
-    _write(evaluation)
-    _draw(evaluation)
+    if calibration.fitted:
+        save_temperature(run.root / checkpoint, calibration.temperature)
+    write_tables(evaluation)
+    draw_pictures(evaluation)
     return evaluation
-
-
-def _write(evaluation: Evaluation) -> None:
-    """The scores; a row a class, the worst recognised first and those without images last; a row a mistake."""
-    subject = evaluation.subject
-    atomic.write_json(subject.run.evaluation / f"{subject.name}.json", evaluation.scores._asdict())
-    ordered = sorted(evaluation.classes, key=lambda each: (not each.images, each.images and each.accuracy, each.name))
-    _write_table(evaluation.table, ClassScores, ordered)
-    _write_table(evaluation.mistakes_table, Mistake, evaluation.mistakes)
-
-
-def _write_table(path: Path, kind: type, rows: Iterable[ClassScores | Mistake]) -> None:
-    """A row each; what is not known, such as the accuracy of a class without images, is an empty cell."""
-    known = ({key: None if value != value else value for key, value in asdict(row).items()} for row in rows)
-    atomic.write_csv(path, [field.name for field in fields(kind)], known)
-
-
-def _draw(evaluation: Evaluation) -> None:
-    from fastsketch.figures.confusion import plot_confusion
-    from fastsketch.figures.mistakes import MOST, draw_mistakes
-
-    subject, mistakes = evaluation.subject, evaluation.mistakes
-    names, title = subject.dataset.classes, f"{subject.run.root.name}, {subject.split}"
-    top1 = f"{title}: top-1 {evaluation.scores.top1:.1%}"
-    plot_confusion(evaluation.plot, evaluation.confusion, names, top1)
-    most = f", the {MOST} most confident" if len(mistakes) > MOST else ""
-    total = int(evaluation.confusion.sum())
-    sketches = sketches_of(mistakes[:MOST], subject.folder, subject.dataset)
-    draw_mistakes(evaluation.mistakes_plot, sketches, f"{title}: {len(mistakes):,} of {total:,} mistaken{most}")

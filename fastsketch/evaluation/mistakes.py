@@ -13,7 +13,7 @@ from fastsketch.formats.metadata import DatasetMetadata, split_parts
 from fastsketch.formats.pack import PackSplit
 
 if TYPE_CHECKING:
-    from fastsketch.evaluation.predictions import Predictions
+    from fastsketch.evaluation.outputs import Predictions
     from fastsketch.figures.mistakes import WrongSketch
 
 

@@ -9,16 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fastsketch.config import Recipe
-from fastsketch.errors import ConfigError, DataError, one_line
+from fastsketch.errors import ConfigError, DataError
+from fastsketch.formats.classes import difference
 from fastsketch.formats.metadata import FILE_NAME, DatasetMetadata, split_parts
+from fastsketch.inference.saved import CHECKPOINTS
 from fastsketch.training.run.directory import Run
-
-CHECKPOINTS = ("best", "last")
-
-MODEL_FILES = ("config.json", "model.safetensors")
-
-MOST_NAMED = 3
-"""So many of the classes that differ are named."""
+from fastsketch.training.run.model_files import MODEL_FILES, OTHER_COPY, SavedConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +30,8 @@ class Subject:
         checkpoint: `best` or `last`.
         own: Whether the data set is the one that the run was trained on.
         flip: Whether each image's mirror image is shown too.
+        temperature: What is saved with the model; None where this evaluation is to find it: as the model is used, on
+            validation images that it was not trained on.
         name: How the files of this evaluation begin: another data set, checkpoint or split has another.
     """
 
@@ -45,6 +43,7 @@ class Subject:
     checkpoint: str
     own: bool
     flip: bool
+    temperature: float | None
     name: str
 
     @classmethod
@@ -59,6 +58,7 @@ class Subject:
         """
         run = Run.open(run.root)
         recipe = run.recipe([] if tokens is None else [f"model.eval_tokens={tokens}"])
+        usual = flip is None and tokens is None
         flip = recipe.evaluation.flip if flip is None else flip
         _check_model(run, checkpoint)
         trained = run.dataset()
@@ -70,7 +70,9 @@ class Subject:
         _check_split(dataset, split)
         name = f"{checkpoint}-{split}" + ("" if own else f"-{_name_of(folder, dataset)}")
         name += "-flip" * flip + ("" if tokens is None else f"-tokens-{recipe.model.eval_tokens}")
-        return cls(run, recipe, folder, dataset, split, checkpoint, own, flip, name)
+        finds = usual and own and split == "val" and recipe.data.train_split == "train"
+        temperature = None if finds else SavedConfig.read(run.root / checkpoint).temperature
+        return cls(run, recipe, folder, dataset, split, checkpoint, own, flip, temperature, name)
 
 
 def _check_model(run: Run, checkpoint: str) -> None:
@@ -96,7 +98,7 @@ def _check_classes(run: Run, checkpoint: str, trained: DatasetMetadata) -> None:
     if count != len(trained.classes) or config.get("label_names", trained.classes) != trained.classes:
         raise DataError(
             f"{path} is of a model with other classes than the data set that {run.root} was trained on",
-            hint="take the run's other checkpoint (best or last), or copy the folder anew from where it came from",
+            hint=OTHER_COPY,
         )
 
 
@@ -128,28 +130,13 @@ def _check_fit(run: Run, trained: DatasetMetadata, folder: Path, dataset: Datase
     if trained.classes != dataset.classes:
         raise ConfigError(
             f"{folder} has other classes than the data set that {run.root} was trained on",
-            hint=_difference(trained.classes, dataset.classes),
+            hint=difference(trained.classes, dataset.classes),
         )
     if trained.size != dataset.size:
         raise ConfigError(
             f"{run.root} was trained on {trained.size} px images, {folder} has {dataset.size} px",
             hint=f"convert its images with --size {trained.size}",
         )
-
-
-def _difference(own: list[str], others: list[str]) -> str:
-    """How two lists of classes differ, in a line."""
-    sides = (("lacks", set(own) - set(others)), ("has besides", set(others) - set(own)))
-    differing = [f"{verb} {_named(sorted(names))}" for verb, names in sides if names]
-    if differing:
-        return f"it {' and '.join(differing)}"
-    first = next(index for index, (one, other) in enumerate(zip(own, others, strict=False)) if one != other)
-    return f"they are in another order: where the run has {_named([own[first]])}, it has {_named([others[first]])}"
-
-
-def _named(names: list[str]) -> str:
-    more = f" and {len(names) - MOST_NAMED:,} more" if len(names) > MOST_NAMED else ""
-    return ", ".join(f"'{one_line(name, 40)}'" for name in names[:MOST_NAMED]) + more
 
 
 def _check_split(dataset: DatasetMetadata, split: str) -> None:

@@ -1,27 +1,28 @@
-"""`Classifier`: a trained model, with all that it needs to be shown a sketch as it was in training."""
+"""`Classifier`: trained models, with all that they need to be shown a sketch as they were in training."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import NamedTuple, cast, overload
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fastsketch.config import TrainingConfig
+from fastsketch.conversion.reading import Reading
 from fastsketch.device import resolve_device
 from fastsketch.errors import ConfigError
-from fastsketch.inference.inputs import Sketch, batches, is_one
+from fastsketch.inference.saved import SavedModel, Source
+from fastsketch.inference.sketch import Sketch, is_one, read_sketch
 from fastsketch.models.zoo import to_device
 from fastsketch.preprocess import Preprocess
 from fastsketch.training.execution.precision import resolve_precision
-from fastsketch.training.run.checkpoint import class_names, holds_model, load_model
-from fastsketch.training.run.directory import Run
+from fastsketch.training.run.checkpoint import load_model
 from fastsketch.training.validation import predict_logits
 
 BATCH = 64
-"""Sketches that the model is shown at once."""
+"""Sketches that a model is shown at once."""
 
 
 class Prediction(NamedTuple):
@@ -38,82 +39,102 @@ class Prediction(NamedTuple):
     ids: tuple[int, ...]
 
 
+class Member(NamedTuple):
+    """One model of a classifier.
+
+    Attributes:
+        model: On the classifier's device, in evaluation mode.
+        preprocess: What it is shown.
+        reading: How an original becomes what `preprocess` takes.
+        flip: Whether the mean with the mirror image's probabilities is taken.
+        precision: What it computes in.
+        temperature: What its logits are divided by.
+    """
+
+    model: nn.Module
+    preprocess: Preprocess
+    reading: Reading
+    flip: bool
+    precision: torch.dtype
+    temperature: float
+
+    @classmethod
+    def load(cls, saved: SavedModel, device: torch.device, flip: bool | None = None) -> Member:
+        """A saved model with its weights.
+
+        Raises:
+            ConfigError: The device cannot compute in its precision.
+            DataError: It is damaged.
+        """
+        model, preprocess = load_model(saved.folder)
+        precision = resolve_precision(saved.precision, device)
+        flip = saved.flip if flip is None else flip
+        model = to_device(model, device).eval()
+        return cls(model, preprocess, saved.reading, flip, precision, saved.temperature)
+
+    def probabilities(self, images: Tensor) -> Tensor:
+        """uint8 [B, 1, S, S], paper = 255, S being the reading's size, on the model's device → float32 [B, C]."""
+        logits = predict_logits(self.model, self.preprocess, images, flip=self.flip, precision=self.precision)
+        return (logits / self.temperature).softmax(dim=1)
+
+
 class Classifier:
-    """A trained model that is asked what sketches show.
+    """A trained model, or several of the same classes, asked what sketches show.
 
         classifier = Classifier.load("runs/first")
         classifier.predict("cat.png").labels[0]
 
     A sketch goes the way that it would have gone through `convert` and validation, to the same bits: made gray, upright
     and square at the data set's size, then shrunk and normalised for the model, which is shown as many patches as it
-    was in validation, and the mirror image too where the recipe says so.
+    was in validation, and the mirror image too where the recipe says so. Of several models, which may be of other
+    architectures and sizes, the mean of the probabilities counts.
 
     Args:
-        model: In evaluation mode when asked.
-        preprocess: What it is shown.
+        members: The models.
         classes: Their names, in label order.
-        size: Side in pixels of what was stored of a sketch, at least `preprocess.size`.
-        resize: Name of the resampling filter that made it so.
-        flip: Whether the mean with the mirror image's probabilities is taken.
-        precision: What the model computes in.
-        device: Where.
+        device: Where the models are.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        preprocess: Preprocess,
-        classes: list[str],
-        *,
-        size: int,
-        resize: str = "bilinear",
-        flip: bool = False,
-        precision: torch.dtype = torch.float32,
-        device: torch.device | None = None,
-    ) -> None:
-        self.device = device or torch.device("cpu")
-        self.model = to_device(model, self.device).eval()
-        self.preprocess = preprocess
+    def __init__(self, members: Sequence[Member], classes: list[str], device: torch.device) -> None:
+        self.members = list(members)
         self.classes = classes
-        self.size, self.resize, self.flip, self.precision = size, resize, flip, precision
+        self.device = device
 
     @classmethod
-    def load(cls, source: Run | str | Path, *, checkpoint: str = "best", device: str = "auto") -> Classifier:
-        """The model of a run, or of a folder with `model.safetensors` and `config.json`.
-
-        Such a folder says nothing of the data set: sketches are then made as large as the model's input at once, and
-        are not mirrored.
+    def load(
+        cls,
+        source: Source | Iterable[Source],
+        *,
+        checkpoint: str = "best",
+        device: str = "auto",
+        flip: bool | None = None,
+    ) -> Classifier:
+        """The model of a run, or of a folder with `model.safetensors` and `config.json`; or several together.
 
         Args:
-            source: The run, or its folder, or the model's.
+            source: Runs, their folders, or models' folders; see `SavedModel.find`.
             checkpoint: `best` or `last`, of a run.
             device: `auto`, or torch's name of one.
+            flip: Take the mean with the mirror image's probabilities; None is what each recipe says.
 
         Raises:
-            ConfigError: There is no run and no model, or no such device.
-            DataError: It is damaged.
+            ConfigError: There is no run and no model, classes differ, or there is no such device.
+            DataError: A model is damaged.
         """
+        several = isinstance(source, Iterable) and not isinstance(source, str)
+        sources = cast("Iterable[Source]", source) if several else [cast(Source, source)]
+        return cls.of(SavedModel.find_all(sources, checkpoint), device=device, flip=flip)
+
+    @classmethod
+    def of(cls, saved: Sequence[SavedModel], *, device: str = "auto", flip: bool | None = None) -> Classifier:
+        """Models that were found already, of the same classes. Arguments and errors as those of `load`."""
         where = resolve_device(device)
-        root = source.root if isinstance(source, Run) else Path(source)
-        if holds_model(root) and not Run(root).config.is_file():
-            model, preprocess = load_model(root)
-            precision = resolve_precision(TrainingConfig().precision, where)
-            return cls(model, preprocess, class_names(root), size=preprocess.size, precision=precision, device=where)
-        run = Run.open(root)
-        if not holds_model(run.root / checkpoint):
-            raise ConfigError(f"{run.root / checkpoint} holds no model", hint="a run has best and last, after an epoch")
-        recipe, dataset = run.recipe(), run.dataset()
-        model, preprocess = load_model(run.root / checkpoint)
-        return cls(
-            model,
-            preprocess,
-            dataset.classes,
-            size=dataset.size,
-            resize=dataset.resize,
-            flip=recipe.evaluation.flip,
-            precision=resolve_precision(recipe.training.precision, where),
-            device=where,
-        )
+        return cls([Member.load(each, where, flip) for each in saved], saved[0].classes, where)
+
+    @property
+    def readings(self) -> list[Reading]:
+        """How originals are read: each way that a member needs, once."""
+        return list(dict.fromkeys(member.reading for member in self.members))
 
     @overload
     def predict(  # type: ignore[overload-overlap]  # a path iterates over strings, too: as one sketch it comes first
@@ -135,31 +156,46 @@ class Classifier:
             ConfigError: That is no sketch, or `topk` is below 1.
             DataError: One cannot be decoded.
         """
-        if topk < 1:
-            raise ConfigError(f"topk is {topk}", hint="ask for one class at least")
+        check_topk(topk)
         if is_one(sketches):
             return self._predict([cast(Sketch, sketches)], topk)[0]
-        return self._predict(cast(Iterable[Sketch], sketches), topk)
-
-    def _predict(self, sketches: Iterable[Sketch], topk: int) -> list[Prediction]:
-        found: list[Prediction] = []
-        for batch in batches(sketches, self.size, self.resize, BATCH):
-            probabilities, ids = self.probabilities(torch.from_numpy(batch)).topk(min(topk, len(self.classes)))
-            for shares, places in zip(probabilities.tolist(), ids.tolist(), strict=True):
-                found.append(Prediction(tuple(self.classes[place] for place in places), tuple(shares), tuple(places)))
+        remaining, found = iter(cast(Iterable[Sketch], sketches)), []
+        while batch := list(islice(remaining, BATCH)):  # no more than these are in memory
+            found += self._predict(batch, topk)
         return found
 
+    def _predict(self, sketches: Sequence[Sketch], topk: int) -> list[Prediction]:
+        read = {each: np.stack([read_sketch(sketch, each)[None] for sketch in sketches]) for each in self.readings}
+        return self.ranked(self.probabilities({each: torch.from_numpy(images) for each, images in read.items()}), topk)
+
     @torch.inference_mode()
-    def probabilities(self, images: Tensor) -> Tensor:
-        """Class probabilities of images as a data set stores them.
+    def probabilities(self, images: dict[Reading, Tensor]) -> Tensor:
+        """Class probabilities: the mean of the members'.
 
         Args:
-            images: uint8 [B, 1, size, size], paper = 255, on any device.
+            images: uint8 [B, 1, size, size] of the same sketches, paper = 255, on any device, by how they were read.
 
         Returns:
             float32 [B, C], on the CPU.
         """
-        logits = predict_logits(
-            self.model, self.preprocess, images.to(self.device), flip=self.flip, precision=self.precision
-        )
-        return logits.softmax(dim=1).cpu()
+        moved = {reading: batch.to(self.device) for reading, batch in images.items()}
+        each = [member.probabilities(moved[member.reading]) for member in self.members]
+        return torch.stack(each).mean(dim=0).cpu()
+
+    def ranked(self, probabilities: Tensor, topk: int) -> list[Prediction]:
+        """The `topk` likeliest classes of each row of probabilities, float32 [B, C]."""
+        values, places = probabilities.topk(min(topk, len(self.classes)))
+        return [
+            Prediction(tuple(self.classes[label] for label in labels), tuple(shares), tuple(labels))
+            for shares, labels in zip(values.tolist(), places.tolist(), strict=True)
+        ]
+
+
+def check_topk(topk: int) -> None:
+    """Make sure that so many classes can be asked for.
+
+    Raises:
+        ConfigError: They cannot.
+    """
+    if topk < 1:
+        raise ConfigError(f"topk is {topk}", hint="ask for one class at least")

@@ -1,104 +1,211 @@
-"""From whatever people have of a sketch to what a data set stores of it: the same bytes as `convert` writes."""
+"""What a model is to be asked about, as a stream of samples: files, folders, patterns, lists, tars, strokes, data sets.
+
+Nothing is listed as a whole, so that memory does not grow with the number of inputs; and what goes wrong on the way
+(a folder that may not be read, an archive that is cut off) is a sample, too, that says so when it is read.
+"""
 
 from __future__ import annotations
 
-import json
+import glob
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import tarfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
-from fastsketch.conversion.decode import DecodeError, decode, decode_picture
+from fastsketch.conversion.decode import DecodeError, Reading, decode, decode_content
+from fastsketch.conversion.gray import LARGEST_FILE
 from fastsketch.errors import ConfigError, DataError, one_line
-from fastsketch.sources.sample import ImageSample, StrokeSample
+from fastsketch.formats.metadata import FILE_NAME, DatasetMetadata, split_parts
+from fastsketch.formats.pack import PackSplit
+from fastsketch.sources.files import open_regular, walk
+from fastsketch.sources.folder import is_image_name
+from fastsketch.sources.quickdraw import SUFFIXES as STROKE_SUFFIXES
+from fastsketch.sources.quickdraw import drawings
+from fastsketch.sources.sample import ImageSample, Sample, printable
 
-Sketch: TypeAlias = str | os.PathLike[str] | Image.Image | npt.NDArray[np.uint8] | Mapping[str, object]
-"""A file, a picture, its pixels (uint8 [H, W], or [H, W, 1, 3 or 4]), or a Quick, Draw! record: `{"drawing": [[xs, ys],
-…]}`."""
+LIST = "-"
+"""The argument for a list of paths, one a line, on the standard input."""
 
-CHANNELS = (1, 3, 4)
-"""Of an array of pixels: gray, RGB, RGBA."""
+TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
 
-def is_one(sketches: object) -> bool:
-    """Whether that is one sketch, rather than several."""
-    return isinstance(sketches, str | os.PathLike | Image.Image | np.ndarray | Mapping)
+@dataclass(frozen=True, slots=True)
+class ContentSample:
+    """What an image file in an archive holds."""
+
+    id: str
+    content: bytes
 
 
-def read_sketch(sketch: Sketch, size: int, resize: str) -> npt.NDArray[np.uint8]:
-    """Read one sketch, of any size, upright, on white paper.
+@dataclass(frozen=True, slots=True)
+class StoredSample:
+    """An image of a converted data set, uint8 [S, S]."""
+
+    id: str
+    image: npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadSample:
+    """What could not even be opened, and why."""
+
+    id: str
+    reason: str
+
+
+Input: TypeAlias = Sample | ContentSample | StoredSample | UnreadSample
+
+
+def check_inputs(arguments: Sequence[str], readings: Sequence[Reading], split: str | None) -> None:
+    """Look for what was named before anything is done with any of it.
 
     Args:
-        sketch: Of any kind.
-        size: Side in pixels of what is returned.
-        resize: Name of the resampling filter, as `ConvertConfig`'s.
-
-    Returns:
-        uint8 [size, size], paper = 255.
+        arguments: Paths, patterns, or `-`.
+        readings: How the models' images are read, which stored ones cannot be any more.
+        split: Of the data sets.
 
     Raises:
-        ConfigError: It is no sketch of a kind that is known.
-        DataError: It cannot be decoded.
+        ConfigError: It is not there, or a data set is of another size or has no such split.
+        DataError: A data set is damaged.
     """
-    try:
-        match sketch:
-            case str() | os.PathLike():
-                return decode(ImageSample(os.fspath(sketch), Path(sketch)), size, resize)
-            case Image.Image():
-                return decode_picture(sketch, size, resize)
-            case np.ndarray():
-                return decode_picture(_picture(sketch), size, resize)
-            case Mapping():
-                return decode(StrokeSample("drawing", _record(sketch)), size, resize)
-    except DecodeError as error:
-        raise DataError(f"{_name(sketch)}: {error}") from error
-    raise ConfigError(
-        f"{type(sketch).__name__} is no sketch", hint="give a path, a PIL image, uint8 pixels, or {'drawing': strokes}"
-    )
+    if not arguments:
+        raise ConfigError("nothing to look at", hint="name files, folders, a pattern, or - for a list of paths")
+    for argument in arguments:
+        if argument == LIST:
+            continue
+        if not os.path.lexists(argument) and not _matches(argument):
+            raise ConfigError(f"{one_line(argument, 400)}: no such file or folder")
+        if _is_dataset(argument):
+            dataset = DatasetMetadata.load(Path(argument))
+            if split is not None:
+                dataset.split(split)
+            for reading in readings:
+                if reading.size != dataset.size:
+                    raise ConfigError(
+                        f"{argument} has {dataset.size} px, and a model was trained on {reading.size} px",
+                        hint=f"convert its images with --size {reading.size}, or name the images themselves",
+                    )
+        elif split is not None:
+            raise ConfigError(f"{one_line(argument, 400)} is no converted data set, and has no '{split}' split")
 
 
-def batches(sketches: Iterable[Sketch], size: int, resize: str, batch_size: int) -> Iterator[npt.NDArray[np.uint8]]:
-    """Read sketches one after the other, so that no more than a batch of them is in memory.
+def find_inputs(arguments: Iterable[str], lines: Iterable[str], split: str | None = None) -> Iterator[Input]:
+    """All samples, in the order of the arguments; a folder's by name, and what lies deeper last.
 
-    Yields:
-        uint8 [B, 1, size, size], B ≤ batch_size.
+    Args:
+        arguments: What `check_inputs` has seen.
+        lines: Paths, one a line, for `-`.
+        split: Of converted data sets; all of their splits otherwise.
     """
-    batch: list[npt.NDArray[np.uint8]] = []
-    for sketch in sketches:
-        batch.append(read_sketch(sketch, size, resize))
-        if len(batch) == batch_size:
-            yield np.stack(batch)[:, None]
-            batch = []
-    if batch:
-        yield np.stack(batch)[:, None]
+    for argument in arguments:
+        if argument == LIST:
+            for line in lines:
+                if path := line.rstrip("\r\n"):
+                    yield from _of_path(path, split)
+        elif os.path.lexists(argument):
+            yield from _of_path(argument, split)
+        else:
+            for path in sorted(_matches(argument)):
+                yield from _of_path(path, split)
 
 
-def _picture(pixels: npt.NDArray[np.generic]) -> Image.Image:
-    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in CHANNELS):
-        raise ConfigError(
-            f"pixels are {pixels.dtype} {list(pixels.shape)}, not uint8 [H, W] or [H, W, 1, 3 or 4]",
-            hint="gray values run from 0, ink, to 255, paper",
-        )
-    if not pixels.size:
-        raise DecodeError("it has no pixels")
-    return Image.fromarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels)
+def count_inputs(arguments: Sequence[str], split: str | None = None) -> int | None:
+    """How many samples `find_inputs` will find, by looking at names alone; None where that would not do.
+
+    Args:
+        arguments: What `check_inputs` has seen.
+        split: Likewise.
+    """
+    count = 0
+    for argument in arguments:
+        paths = [argument] if os.path.lexists(argument) else _matches(argument)
+        if argument == LIST or any(path.endswith((*TAR_SUFFIXES, *STROKE_SUFFIXES)) for path in paths):
+            return None
+        for path in paths:
+            if _is_dataset(path):
+                dataset = DatasetMetadata.load(Path(path))
+                names = split_parts(split) if split else dataset.splits
+                count += sum(dataset.split(name).samples for name in names)
+            else:
+                count += sum(1 for _ in _inside(path)) if os.path.isdir(path) else 1
+    return count
 
 
-def _record(drawing: Mapping[str, object]) -> bytes:
-    def plain(value: object) -> object:
-        if isinstance(value, np.ndarray | np.generic):
-            return value.tolist()
-        raise TypeError(f"{type(value).__name__} is neither a number nor a list of them")
+def _matches(pattern: str) -> list[str]:
+    return glob.glob(pattern, recursive=True) if glob.has_magic(pattern) else []
 
+
+def _is_dataset(path: str) -> bool:
+    return os.path.isfile(os.path.join(path, FILE_NAME))
+
+
+def _of_path(path: str, split: str | None) -> Iterator[Input]:
+    name = printable(path)
     try:
-        return json.dumps({"drawing": drawing.get("drawing")}, default=plain).encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        raise DecodeError(one_line(error, 200)) from error
+        if _is_dataset(path):
+            yield from _stored(path, split)
+        elif os.path.isdir(path):
+            yield from _inside(path)
+        elif path.endswith(TAR_SUFFIXES):
+            yield from _members(path)
+        elif path.endswith(STROKE_SUFFIXES):
+            yield from drawings(Path(path), name)
+        else:
+            yield ImageSample(name, Path(path))
+    except DataError as error:
+        yield UnreadSample(name, one_line(error.message.removeprefix(f"{name}: "), 200))
+    except (OSError, EOFError, tarfile.TarError) as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        yield UnreadSample(name, one_line(reason, 200))
 
 
-def _name(sketch: object) -> str:
-    return one_line(os.fspath(sketch), 200) if isinstance(sketch, str | os.PathLike) else "the sketch"
+def _inside(folder: str) -> Iterator[Input]:
+    for entry in walk(Path(folder), set()):
+        if is_image_name(entry.name):
+            yield ImageSample(printable(entry.path), Path(entry.path))
+
+
+def _members(path: str) -> Iterator[Input]:
+    """The images of an archive, one after the other: it is read once, from its beginning to its end."""
+    with open_regular(Path(path)) as file, tarfile.open(fileobj=file, mode="r|*") as archive:
+        for member in archive:
+            if not member.isreg() or not is_image_name(member.name):
+                continue
+            name = printable(f"{path}/{member.name}")
+            if member.size > LARGEST_FILE:
+                yield UnreadSample(name, f"too large: {member.size / 1e6:,.0f} MB")
+            elif content := archive.extractfile(member):
+                yield ContentSample(name, content.read())
+
+
+def _stored(folder: str, split: str | None) -> Iterator[Input]:
+    dataset = DatasetMetadata.load(Path(folder))
+    for part in split_parts(split) if split else dataset.splits:
+        samples = PackSplit(Path(folder), dataset, part)
+        for id, image in zip(samples.ids(), samples.images, strict=True):
+            yield StoredSample(id, image[0])
+
+
+# ------------------------------------------------------------------------------------------------------ reading
+
+
+def read_input(sample: Input, reading: Reading) -> npt.NDArray[np.uint8]:
+    """Read a sample as `convert` would: uint8 [size, size], paper = 255.
+
+    Raises:
+        DecodeError: It cannot be read.
+    """
+    match sample:
+        case UnreadSample():
+            raise DecodeError(sample.reason)
+        case StoredSample():
+            return sample.image
+        case ContentSample():
+            return decode_content(sample.content, reading)
+        case _:
+            return decode(sample, reading)

@@ -87,6 +87,8 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
 def walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[os.DirEntry[str]]:
     """All that is no folder below `folder`, through links to folders too, but through each folder once.
 
+    What a folder holds comes by name, and before what its folders hold.
+
     Args:
         folder: Where to begin.
         seen: Device and number of the folders that were gone through already; those of this walk are added.
@@ -102,8 +104,10 @@ def walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[os.DirEntry[str]]
         if (status.st_dev, status.st_ino) in seen:
             continue
         seen.add((status.st_dev, status.st_ino))
+        folders = []
         for entry in found:
             if is_folder(entry):
-                waiting.append(entry.path)
+                folders.append(entry.path)
             else:
                 yield entry
+        waiting += reversed(folders)

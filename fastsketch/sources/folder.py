@@ -167,4 +167,9 @@ def _holds_images(folder: Path) -> bool:
 
 def _is_image(entry: os.DirEntry[str]) -> bool:
     """By its name alone: what cannot be read is told when it is tried."""
-    return os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES and not is_folder(entry)
+    return is_image_name(entry.name) and not is_folder(entry)
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file of that name, or at that path, is meant to be an image."""
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES

@@ -69,12 +69,7 @@ class QuickDrawSource:
         """All drawings of one class, sorted by id; one class at a time is in memory (about 90 MB for the largest)."""
         name = self.class_names[label]
         path = self._files[name]
-        try:
-            with open_regular(path) as file, _decompressed(path, file) as lines:
-                found = [StrokeSample(_id(name, number, line), line) for number, line in _lines(lines)]
-        except (OSError, EOFError, zlib.error) as error:
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-            raise DataError(f"{path}: cannot be read to its end ({reason})", hint="fetch the file again") from error
+        found = list(drawings(path, name))
         if not found:
             raise DataError(f"{path}: class '{name}' has no drawing")
         return sorted(_distinct(found), key=lambda sample: sample.id)
@@ -87,6 +82,21 @@ class QuickDrawSource:
         """A digest of what the file of one class is on disk."""
         path = self._files[self.class_names[label]]
         return state_of([ImageSample(printable(path.name), path)])
+
+
+def drawings(path: Path, name: str) -> Iterator[StrokeSample]:
+    """The drawings of one file, one after the other; their ids begin with `name`.
+
+    Raises:
+        DataError: It cannot be read to its end.
+    """
+    try:
+        with open_regular(path) as file, _decompressed(path, file) as lines:
+            for number, line in _lines(lines):
+                yield StrokeSample(_id(name, number, line), line)
+    except (OSError, EOFError, zlib.error) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise DataError(f"{path}: cannot be read to its end ({reason})", hint="fetch the file again") from error
 
 
 def _decompressed(path: Path, file: BinaryIO) -> BinaryIO:

@@ -15,7 +15,7 @@ import pytest
 from converting import CONFIG, SIZE, changed, content
 
 from fastsketch.conversion import convert_dataset
-from fastsketch.conversion.decode import decode
+from fastsketch.conversion.decode import Reading, decode
 from fastsketch.errors import ConfigError, DataError, FastSketchError
 from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.formats.pack import PackSplit, PackWriter
@@ -42,7 +42,7 @@ def test_a_data_set_holds_every_image_once_decoded_labelled_and_split(shapes: Pa
         seen += ids
         assert Counter(split.labels.tolist()) == dict.fromkeys(range(3), per_class)
         assert [metadata.classes[label] for label in split.labels] == [id.split("/")[0] for id in ids]
-        expected = np.stack([decode(ImageSample(id, shapes / id), SIZE, "bilinear") for id in ids])
+        expected = np.stack([decode(ImageSample(id, shapes / id), Reading(SIZE, "bilinear")) for id in ids])
         np.testing.assert_array_equal(split.images[:, 0], expected)
         np.testing.assert_array_equal(split.ink, count_ink_patches(expected))
         record = metadata.splits[name]

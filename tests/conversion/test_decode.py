@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from fastsketch.config import ConvertConfig
-from fastsketch.conversion.decode import RESAMPLING, DecodeError, decode
+from fastsketch.conversion.decode import RESAMPLING, DecodeError, Reading, decode
 from fastsketch.sources.sample import ImageSample, StrokeSample
 
 Pixels = npt.NDArray[np.uint8]
@@ -28,7 +28,7 @@ def decoded(tmp_path: Path) -> Callable[..., Pixels]:
 
     def save_and_decode(image: Image.Image, name: str, size: int = 0, resize: str = "bilinear", **options) -> Pixels:
         image.save(tmp_path / name, **options)
-        return decode(ImageSample(name, tmp_path / name), size or max(image.size), resize)
+        return decode(ImageSample(name, tmp_path / name), Reading(size or max(image.size), resize))
 
     return save_and_decode
 
@@ -285,7 +285,7 @@ FILES = {
 
 def decode_bytes(folder: Path, name: str, data: bytes) -> Pixels:
     (folder / name).write_bytes(data)
-    return decode(ImageSample(name, folder / name), 16, "bilinear")
+    return decode(ImageSample(name, folder / name), Reading(16, "bilinear"))
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -304,10 +304,10 @@ def test_what_is_no_image(tmp_path: Path, data: bytes) -> None:
 
 def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
     with pytest.raises(DecodeError, match="No such file"):
-        decode(ImageSample("a", tmp_path / "a.png"), 16, "bilinear")
+        decode(ImageSample("a", tmp_path / "a.png"), Reading(16, "bilinear"))
     (tmp_path / "b.png").mkdir()
     with pytest.raises(DecodeError, match="not a file, but a folder"):
-        decode(ImageSample("b", tmp_path / "b.png"), 16, "bilinear")
+        decode(ImageSample("b", tmp_path / "b.png"), Reading(16, "bilinear"))
 
 
 def test_a_decompression_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -353,7 +353,7 @@ def drawing(strokes: object) -> StrokeSample:
 
 def test_strokes_are_upright_black_on_white_and_fill_the_square() -> None:
     # An F again, in canvas units: x right, y down.
-    pixels = decode(drawing([[[0, 0], [0, 200]], [[0, 100], [0, 0]], [[0, 60], [100, 100]]]), 64, "bilinear")
+    pixels = decode(drawing([[[0, 0], [0, 200]], [[0, 100], [0, 0]], [[0, 60], [100, 100]]]), Reading(64, "bilinear"))
     assert pixels.shape == (64, 64)
     assert pixels.dtype == np.uint8
     assert pixels[0, 0] == 255
@@ -366,7 +366,7 @@ def test_strokes_are_upright_black_on_white_and_fill_the_square() -> None:
 
 @pytest.mark.parametrize("size", [8, 28, 96, 224, 512])
 def test_strokes_are_rasterised_at_any_size_and_anti_aliased(size: int) -> None:
-    pixels = decode(drawing([[[0, 200, 130], [0, 90, 255]]]), size, "bilinear")
+    pixels = decode(drawing([[[0, 200, 130], [0, 90, 255]]]), Reading(size, "bilinear"))
     assert pixels.shape == (size, size)
     assert len(np.unique(pixels)) > 2
     assert pixels.min() < 128
@@ -376,7 +376,7 @@ def test_strokes_are_rasterised_at_any_size_and_anti_aliased(size: int) -> None:
 @pytest.mark.parametrize("line", [b"", b"{broken", b'{"drawing": []}', b"[" * 100_000])
 def test_a_broken_drawing_is_a_decode_error(line: bytes) -> None:
     with pytest.raises(DecodeError, match=r".+"):
-        decode(StrokeSample("cat/1", line), 32, "bilinear")
+        decode(StrokeSample("cat/1", line), Reading(32, "bilinear"))
 
 
 json_values = st.recursive(
@@ -391,7 +391,7 @@ numbers = st.lists(st.floats(width=32) | st.integers(-(10**40), 10**40), max_siz
 @given(json_values | st.lists(st.lists(numbers, max_size=3), max_size=3))
 def test_any_json_is_a_drawing_or_a_decode_error(strokes: object) -> None:
     try:
-        pixels = decode(drawing(strokes), 16, "bilinear")
+        pixels = decode(drawing(strokes), Reading(16, "bilinear"))
     except DecodeError:
         return
     assert pixels.shape == (16, 16)

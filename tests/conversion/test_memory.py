@@ -17,7 +17,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from fastsketch.conversion import gray
-from fastsketch.conversion.decode import DecodeError, decode
+from fastsketch.conversion.decode import DecodeError, Reading, decode
 from fastsketch.conversion.gray import MEMORY, read_gray
 from fastsketch.sources.sample import ImageSample
 
@@ -28,7 +28,7 @@ import json, re, sys
 from pathlib import Path
 from PIL import Image
 from fastsketch.conversion import convert, gray
-from fastsketch.conversion.decode import DecodeError, decode
+from fastsketch.conversion.decode import DecodeError, Reading, decode
 from fastsketch.sources.sample import ImageSample
 
 def status(key):
@@ -36,7 +36,7 @@ def status(key):
 
 path, before = Path(sys.argv[1]), status("VmRSS")
 try:
-    decode(ImageSample("x", path), 224, "lanczos")
+    decode(ImageSample("x", path), Reading(224, "lanczos"))
     reason = None
 except DecodeError as error:
     reason = str(error)
@@ -144,21 +144,21 @@ def test_m9_what_would_take_more_is_named_as_too_large(tmp_path: Path, colour: i
     """M9: as RGBA or LA it took 3.4 GB. Refused by the header: there are no pixels in this file."""
     (tmp_path / "x.png").write_bytes(png(13_300, 13_300, 8, colour, b""))
     with pytest.raises(DecodeError) as caught:
-        decode(ImageSample("x", tmp_path / "x.png"), 224, "bilinear")
+        decode(ImageSample("x", tmp_path / "x.png"), Reading(224, "bilinear"))
     assert str(caught.value) == f"too large: 13,300 x 13,300 pixels ({mode}) would take 1.1 GB"
 
 
 def test_m9_a_side_that_resizing_would_need_gigabytes_for(tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(png(90_000_000, 1, 1, 0, zeros(11_250_001)))
     with pytest.raises(DecodeError, match="too large: 90,000,000 x 1 pixels"):
-        decode(ImageSample("x", tmp_path / "x.png"), 224, "lanczos")
+        decode(ImageSample("x", tmp_path / "x.png"), Reading(224, "lanczos"))
 
 
 def test_m9_a_file_of_nothing_but_metadata(tmp_path: Path) -> None:
     with (tmp_path / "x.png").open("wb") as file:
         file.truncate(gray.LARGEST_FILE + 1)
     with pytest.raises(DecodeError, match="too large: the file has 180 MB"):
-        decode(ImageSample("x", tmp_path / "x.png"), 224, "bilinear")
+        decode(ImageSample("x", tmp_path / "x.png"), Reading(224, "bilinear"))
 
 
 BOMBS = {
@@ -239,11 +239,11 @@ def test_a_jpeg_too_large_to_be_held_is_reduced_while_it_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "x.jpg").write_bytes(jpeg(1600))
-    whole = decode(ImageSample("x", tmp_path / "x.jpg"), 64, "bilinear")
+    whole = decode(ImageSample("x", tmp_path / "x.jpg"), Reading(64, "bilinear"))
     monkeypatch.setattr(gray, "MEMORY", 1600 * 1600 * 11)
     reduced = read_gray(tmp_path / "x.jpg", 64)
     assert reduced.shape == (400, 400)
-    close = decode(ImageSample("x", tmp_path / "x.jpg"), 64, "bilinear")
+    close = decode(ImageSample("x", tmp_path / "x.jpg"), Reading(64, "bilinear"))
     assert np.abs(close.astype(int) - whole).mean() < 3
     monkeypatch.setattr(gray, "MEMORY", 1600 * 1600 * 6)
     with pytest.raises(DecodeError, match="too large: 1,600 x 1,600 pixels"):

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
 from fastsketch.conversion import png
-from fastsketch.conversion.decode import DecodeError, decode
+from fastsketch.conversion.decode import DecodeError, Reading, decode
 from fastsketch.conversion.png import read_gray_png
 from fastsketch.sources.sample import ImageSample
 
@@ -56,12 +56,12 @@ def plain_png(pixels: np.ndarray, *extra: bytes, parts: int = 1) -> bytes:
 
 def read(path: Path) -> np.ndarray | None:
     with path.open("rb") as file:
-        return read_gray_png(file)
+        return read_gray_png(file, path.stat().st_size)
 
 
 def outcome(path: Path, size: int) -> bytes | str:
     try:
-        return decode(ImageSample("x", path), size, "bilinear").tobytes()
+        return decode(ImageSample("x", path), Reading(size, "bilinear")).tobytes()
     except DecodeError as error:
         return str(error)
 
@@ -126,8 +126,8 @@ def test_a_rotation_in_any_metadata_is_heeded(tmp_path: Path) -> None:
     info = PngImagePlugin.PngInfo()
     info.add_text("Comment", "upright")
     image.save(tmp_path / "plain.png", pnginfo=info)
-    turned = decode(ImageSample("x", tmp_path / "exif.png"), 30, "bilinear")
-    upright = decode(ImageSample("x", tmp_path / "plain.png"), 30, "bilinear")
+    turned = decode(ImageSample("x", tmp_path / "exif.png"), Reading(30, "bilinear"))
+    upright = decode(ImageSample("x", tmp_path / "plain.png"), Reading(30, "bilinear"))
     assert np.array_equal(turned, np.rot90(upright, -1))
 
 
@@ -165,7 +165,7 @@ def test_without_imagecodecs_everything_is_left_to_pillow(tmp_path: Path, pillow
     pixels = sketch(24, 24, 3)
     (tmp_path / "x.png").write_bytes(plain_png(pixels))
     assert read(tmp_path / "x.png") is None
-    assert np.array_equal(decode(ImageSample("x", tmp_path / "x.png"), 24, "bilinear"), pixels)
+    assert np.array_equal(decode(ImageSample("x", tmp_path / "x.png"), Reading(24, "bilinear")), pixels)
 
 
 def test_a_broken_imagecodecs_is_no_imagecodecs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fastsketch.conversion import resample
-from fastsketch.conversion.decode import decode
+from fastsketch.conversion.decode import Reading, decode
 from fastsketch.conversion.resample import RESAMPLING, equals_pillow, in_two_passes, resized
 from fastsketch.sources.sample import ImageSample
 
@@ -96,4 +96,4 @@ def test_real_sketches_are_resized_as_by_pillow(shared_data: Path) -> None:
     for path in sorted((shared_data / "data" / "tuberlin1111").glob("*/*.png"))[::30]:
         with Image.open(path) as original:
             expected = np.asarray(original.convert("L").resize((224, 224), Image.Resampling.BILINEAR))
-        assert np.array_equal(decode(ImageSample("x", path), 224, "bilinear"), expected)
+        assert np.array_equal(decode(ImageSample("x", path), Reading(224, "bilinear")), expected)

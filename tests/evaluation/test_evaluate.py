@@ -100,7 +100,7 @@ def test_other_data_take_the_place_of_nothing(run: Run, tmp_path: Path, capsys: 
     evaluate_and_report(run.root, "test", device="cpu")
     own = {path.name: path.read_bytes() for path in [*run.evaluation.iterdir(), *run.plots.iterdir()]}
     tables = {"best-test.json", "best-test-classes.csv", "best-test-mistakes.csv"}
-    pictures = {"confusion-best-test.png", "mistakes-best-test.png"}
+    pictures = {"confusion-best-test.png", "mistakes-best-test.png", "reliability-best-test.png"}
     assert own.keys() == tables | pictures
     assert "another data set" not in capsys.readouterr().out
     result = evaluate_and_report(run.root, "test", data=other_data(tmp_path / "other one"), device="cpu")
@@ -109,7 +109,8 @@ def test_other_data_take_the_place_of_nothing(run: Run, tmp_path: Path, capsys: 
     assert {path.name: path.read_bytes() for path in run.evaluation.iterdir() if path.name in own} == {
         name: content for name, content in own.items() if name in tables
     }
-    assert json.loads((run.evaluation / f"{result.subject.name}.json").read_text()) == result.scores._asdict()
+    written = json.loads((run.evaluation / f"{result.subject.name}.json").read_text())
+    assert written == {**result.scores._asdict(), "calibration": result.calibration._asdict()}
     assert len(list(run.evaluation.iterdir())) == 2 * len(tables)
     assert len(list(run.plots.iterdir())) == 2 * len(pictures)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,106 +12,32 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageDraw
-from torch import Tensor, nn
+from trained import CLASSES, MODEL_SIZE, MODELS, SIZE, convert_sketches, make_run, picture, write_sketches
 
-from fastsketch import Classifier, ConvertConfig, convert_dataset, load_recipe, open_source
+from fastsketch import Classifier, ConvertConfig, convert_dataset, open_source
 from fastsketch.config import ModelConfig
+from fastsketch.conversion.reading import Reading
 from fastsketch.errors import ConfigError, DataError
 from fastsketch.evaluation.measure import measure
 from fastsketch.evaluation.subject import Subject
 from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.formats.pack import PackSplit
 from fastsketch.inference.classifier import Prediction
-from fastsketch.inference.inputs import read_sketch
+from fastsketch.inference.sketch import read_sketch
 from fastsketch.models import create_model
 from fastsketch.preprocess import Preprocess
 from fastsketch.training.run.checkpoint import save_model
-from fastsketch.training.run.directory import Run
-from fastsketch.training.tokens import apply_tokens
-
-CLASSES = ["ant", "bee", "cat", "dog", "eel", "fox"]
-SIZE, MODEL_SIZE = 48, 32
-MODELS = {
-    "cnn": {"name": "test_resnet"},
-    "vit": {"name": "test_vit"},
-    "ink tokens": {"name": "test_vit", "tokens": 3},
-    "larger head": {"name": "test_resnet", "head_hidden": [16]},
-}
-
-
-def picture(seed: int) -> Image.Image:
-    """A drawing of another size, shape and mode each time: gray, colour, transparent."""
-    rng = np.random.default_rng(seed)
-    width, height = rng.integers(20, 200, 2).tolist()
-    image = Image.new("L", (width, height), 255)
-    pen = ImageDraw.Draw(image)
-    for _ in range(5):
-        pen.line([tuple(point) for point in (rng.random((4, 2)) * (width, height)).tolist()], fill=0, width=3)
-    if seed % 3 == 1:
-        return Image.merge("RGB", [image, image.point(lambda value: value // 2 + 100), image])
-    if seed % 3 == 2:
-        return Image.merge("LA", [Image.new("L", image.size, 0), image.point(lambda value: 255 - value)]).convert(
-            "RGBA"
-        )
-    return image
+from fastsketch.training.run.model_files import save_temperature
 
 
 @pytest.fixture(scope="module")
 def sketches(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Files of several kinds; those of `fox` lie on their side, as EXIF says."""
-    root = tmp_path_factory.mktemp("work") / "sketches"
-    for number in range(60):
-        name = CLASSES[number % len(CLASSES)]
-        (root / name).mkdir(parents=True, exist_ok=True)
-        image = picture(number)
-        if name == "fox":
-            exif = Image.Exif()
-            exif[0x0112] = 6
-            image.convert("RGB").save(root / name / f"{number}.jpg", exif=exif)
-        else:
-            image.save(root / name / f"{number}.png")
-    return root
+    return write_sketches(tmp_path_factory.mktemp("work") / "sketches")
 
 
 @pytest.fixture(scope="module")
 def data(sketches: Path) -> DatasetMetadata:
-    return convert_dataset(
-        open_source(sketches), sketches.parent / "data", ConvertConfig(size=SIZE, split="6/4/0", resize="box")
-    )
-
-
-def make_run(root: Path, data: DatasetMetadata, folder: Path, *, flip: bool = False, **model: Any) -> Run:
-    """A run as training leaves it, of random weights; its model is smaller than the data set's images."""
-    run = Run(root)
-    preprocess = Preprocess(MODEL_SIZE, 0.4, 0.3)
-    recipe = load_recipe(
-        None,
-        data__path=folder,
-        evaluation__flip=flip,
-        training__image_sizes=[MODEL_SIZE],
-        **{f"model__{key}": value for key, value in model.items()},
-    )
-    torch.manual_seed(0)
-    made = create_model(recipe.model.without_weights(), num_classes=len(CLASSES), size=MODEL_SIZE)
-    made = apply_tokens(recipe.model, made, preprocess)
-    tell_apart(made, preprocess(torch.tensor(PackSplit(folder, data, "val").images)))
-    for checkpoint in (run.best, run.last):
-        checkpoint.mkdir(parents=True)
-        save_model(made, checkpoint, preprocess, CLASSES)
-    data.save(run.root)
-    recipe.save(run.config)
-    return run
-
-
-@torch.no_grad()
-def tell_apart(model: nn.Module, images: Tensor) -> None:
-    """Stretch the last layer, so that the classes of these images differ as those of a trained model do."""
-    logits = model.eval()(images)
-    layer = [each for each in model.modules() if isinstance(each, nn.Linear)][-1]
-    scale = 2 / logits.std(dim=0)
-    layer.weight *= scale[:, None]
-    layer.bias.copy_((layer.bias - logits.mean(dim=0)) * scale)
+    return convert_sketches(sketches, sketches.parent / "data")
 
 
 def assert_same(found: Sequence[Prediction], expected: Sequence[Prediction]) -> None:
@@ -127,7 +54,7 @@ def test_files_are_seen_as_validation_sees_them(
     sketches: Path, data: DatasetMetadata, tmp_path: Path, kind: str, flip: bool
 ) -> None:
     run = make_run(tmp_path / "run", data, sketches.parent / "data", flip=flip, **MODELS[kind])
-    expected = measure(Subject.of(run, "val", "best", None, None, None), "cpu", verify=True).predictions
+    expected = measure(Subject.of(run, "val", "best", None, None, None), "cpu", verify=True).outputs.predictions(1.0)
     ids = PackSplit(sketches.parent / "data", data, "val").ids()
     found = Classifier.load(run, device="cpu").predict([sketches / name for name in ids], topk=1)
     assert [prediction.ids[0] for prediction in found] == expected.labels.tolist()
@@ -160,7 +87,7 @@ def test_strokes_are_what_convert_makes_of_them(classifier: Classifier, tmp_path
             file.writelines(f"{json.dumps({'word': name, **drawing})}\n" for drawing in drawings)
     made = convert_dataset(open_source(tmp_path / "raw"), tmp_path / "data", ConvertConfig(size=SIZE, split="12/0/0"))
     stored = PackSplit(tmp_path / "data", made, "train").images[: len(drawings)]
-    read = np.stack([read_sketch(drawing, SIZE, "bilinear")[None] for drawing in drawings])
+    read = np.stack([read_sketch(drawing, Reading(SIZE))[None] for drawing in drawings])
     assert sorted(image.tobytes() for image in read) == sorted(image.tobytes() for image in stored)
     arrays = {"drawing": [[np.array(xs), np.array(ys)] for xs, ys in drawings[3]["drawing"]]}
     assert classifier.predict(arrays) == classifier.predict(drawings[3])
@@ -181,10 +108,11 @@ def test_more_than_a_batch_comes_back_in_order(classifier: Classifier) -> None:
     assert classifier.predict([]) == []
 
 
-def test_a_models_folder_alone_will_do(classifier: Classifier, sketches: Path) -> None:
-    alone = Classifier.load(sketches.parent / "run" / "best")
+def test_a_models_folder_alone_will_do(classifier: Classifier, sketches: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(sketches.parent / "run" / "best", tmp_path / "model")
+    alone = Classifier.load(folder)
     assert alone.classes == CLASSES
-    assert alone.size == MODEL_SIZE
+    assert alone.readings == [Reading(MODEL_SIZE)]
     assert set(alone.predict(picture(0)).labels) <= set(CLASSES)
 
 
@@ -230,3 +158,45 @@ def test_names_of_a_models_folder_are_checked(classifier: Classifier, sketches: 
     save_model(model, tmp_path / "model", Preprocess(32), ["one"])
     with pytest.raises(DataError, match="does not name the model's classes"):
         Classifier.load(tmp_path / "model")
+
+
+def test_several_models_are_asked_together(data: DatasetMetadata, sketches: Path, tmp_path: Path) -> None:
+    """Of other architectures and sizes: the mean of what each says alone."""
+    small = convert_sketches(sketches, tmp_path / "small", 40)
+    runs = [
+        make_run(tmp_path / "cnn", data, sketches.parent / "data", **MODELS["cnn"]),
+        make_run(tmp_path / "vit", data, sketches.parent / "data", flip=True, **MODELS["vit"]),
+        make_run(tmp_path / "other size", small, tmp_path / "small", **MODELS["larger head"]),
+    ]
+    alone = [Classifier.load(run) for run in runs]
+    together = Classifier.load([runs[0], runs[1].root, str(runs[2].root)])
+    assert together.readings == [Reading(SIZE, "box"), Reading(40, "box")]
+    for seed in range(12):
+        each = [dict(zip(*found.predict(picture(seed), topk=99)[:2], strict=True)) for found in alone]
+        mean = {name: np.mean([said[name] for said in each]) for name in CLASSES}
+        found = together.predict(picture(seed), topk=99)
+        assert found.labels == tuple(sorted(mean, key=lambda name: -mean[name]))
+        assert found.probabilities == pytest.approx(sorted(mean.values(), reverse=True), abs=1e-6)
+
+
+def test_models_of_other_classes_are_not_asked_together(
+    classifier: Classifier, data: DatasetMetadata, sketches: Path, tmp_path: Path
+) -> None:
+    other = make_run(tmp_path / "other", data, sketches.parent / "data", **MODELS["cnn"])
+    data.model_copy(update={"classes": [*CLASSES[:5], "gnu"]}).save(other.root)
+    with pytest.raises(ConfigError, match="other classes than") as caught:
+        Classifier.load([sketches.parent / "run", other])
+    assert caught.value.hint == "it lacks 'fox' and has besides 'gnu'"
+    with pytest.raises(ConfigError, match="no model is named"):
+        Classifier.load([])
+
+
+def test_the_temperature_is_the_models(classifier: Classifier, sketches: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(sketches.parent / "run", tmp_path / "run")
+    save_temperature(run / "best", 3.0)
+    warm = Classifier.load(run)
+    for seed in range(6):
+        before, after = classifier.predict(picture(seed), topk=99), warm.predict(picture(seed), topk=99)
+        assert after.labels == before.labels
+        expected = (torch.tensor(before.probabilities).log() / 3).softmax(dim=0)
+        torch.testing.assert_close(torch.tensor(after.probabilities), expected, atol=1e-5, rtol=0)

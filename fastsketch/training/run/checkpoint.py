@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Annotated, Literal
 
 import timm
 import torch
-from pydantic import BaseModel, Field, ValidationError
 from safetensors import safe_open
 from safetensors.torch import load_file, save
 from timm.models._hub import save_config_for_hf
@@ -16,37 +13,12 @@ from torch import Tensor, nn
 from xxhash import xxh3_128
 
 from fastsketch import atomic
-from fastsketch.errors import DataError, FastSketchError
+from fastsketch.errors import FastSketchError
 from fastsketch.models.head import add_hidden_layers, hidden_sizes
 from fastsketch.models.ink_tokens import keep_inked, kept_in_evaluation
 from fastsketch.preprocess import Preprocess
+from fastsketch.training.run.model_files import CHECKSUM, CONFIG, WEIGHTS, SavedConfig, unusable
 from fastsketch.training.run.saving import saving
-
-# What a model's configuration may ask for: a damaged one must not ask for all of the memory.
-_Side = Annotated[int, Field(ge=1, le=1 << 14)]
-_Width = Annotated[int, Field(ge=1, le=1 << 20)]
-_Finite = Annotated[float, Field(allow_inf_nan=False)]
-_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-CHECKSUM = "fastsketch_xxh3"
-"""Where `model.safetensors` itself says what its tensors are: no crash parts the two. Plain timm passes it over."""
-
-
-class _Preprocessing(BaseModel):
-    input_size: tuple[Literal[1], _Side, _Side]
-    mean: tuple[_Finite]
-    std: tuple[_Positive]
-
-
-class _Config(BaseModel):
-    """What of `config.json` is read here; the rest is timm's."""
-
-    architecture: str
-    num_classes: _Width
-    pretrained_cfg: _Preprocessing
-    head_hidden: tuple[_Width, ...] = ()
-    eval_tokens: _Side | None = None
 
 
 def save_model(model: nn.Module, folder: Path, preprocess: Preprocess, class_names: list[str]) -> None:
@@ -63,7 +35,7 @@ def save_model(model: nn.Module, folder: Path, preprocess: Preprocess, class_nam
     with saving(folder):
         folder.mkdir(parents=True, exist_ok=True)
     ours = {"head_hidden": hidden_sizes(model), "eval_tokens": kept_in_evaluation(model)}
-    config, weights = folder / "config.json", folder / "model.safetensors"
+    config, weights = folder / CONFIG, folder / WEIGHTS
     with saving(config), atomic.replacing(config) as temporary:
         save_config_for_hf(
             model,
@@ -93,39 +65,18 @@ def load_model(folder: Path) -> tuple[nn.Module, Preprocess]:
         DataError: A file is missing or damaged.
     """
     try:
-        saved = _Config.model_validate_json((folder / "config.json").read_bytes(), strict=True)
-        size, [mean], [std] = saved.pretrained_cfg.input_size[-1], saved.pretrained_cfg.mean, saved.pretrained_cfg.std
+        saved = SavedConfig.read(folder)
+        [mean], [std] = saved.pretrained_cfg.mean, saved.pretrained_cfg.std
         model = timm.create_model(f"local-dir:{folder}")
         if saved.head_hidden:
             add_hidden_layers(model, saved.head_hidden)
-        _load_weights(model, folder / "model.safetensors")
-        preprocess = Preprocess(size, mean, std)
+        _load_weights(model, folder / WEIGHTS)
+        preprocess = Preprocess(saved.size, mean, std)
         return keep_inked(model, None, preprocess, eval_tokens=saved.eval_tokens), preprocess
     except FastSketchError:
         raise
     except Exception as error:  # timm raises whatever its layers raise
-        raise DataError(
-            f"{folder} holds no usable model: {_reason(error)}",
-            hint="take the run's other checkpoint (best or last), or copy the folder anew from where it came from",
-        ) from error
-
-
-def class_names(folder: Path) -> list[str]:
-    """The names, in label order, that `save_model` wrote of a model that `load_model` opens.
-
-    Raises:
-        DataError: There are none, or not as many as classes.
-    """
-    config = json.loads((folder / "config.json").read_bytes())
-    names = config.get("label_names")
-    if not isinstance(names, list) or len(names) != config["num_classes"]:
-        raise DataError(f"{folder / 'config.json'} does not name the model's classes")
-    return [str(name) for name in names]
-
-
-def holds_model(folder: Path) -> bool:
-    """Whether both files of a model are there."""
-    return (folder / "config.json").is_file() and (folder / "model.safetensors").is_file()
+        raise unusable(folder, _reason(error)) from error
 
 
 def _load_weights(model: nn.Module, path: Path) -> None:
@@ -151,9 +102,6 @@ def _checksum(tensors: dict[str, Tensor]) -> str:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        first = error.errors(include_input=False)[0]
-        return f"config.json, {'.'.join(map(str, first['loc'])) or 'as a whole'}: {first['msg']}"
     if isinstance(error, OSError) and error.filename:
         return f"{Path(error.filename).name}: {error.strerror}"
     lines = str(error).strip().splitlines() or [type(error).__name__]

@@ -7,9 +7,9 @@ import logging
 from fastsketch.config import Recipe, TrainingConfig
 from fastsketch.errors import ConfigError, DataError
 from fastsketch.formats.metadata import DatasetMetadata
-from fastsketch.training.run.checkpoint import holds_model
 from fastsketch.training.run.directory import Run
 from fastsketch.training.run.metrics import read_records
+from fastsketch.training.run.model_files import holds_model
 from fastsketch.training.run.resume import Saved
 from fastsketch.training.state import is_over
 

@@ -22,9 +22,10 @@ from fastsketch.config import Recipe
 from fastsketch.errors import ConfigError, DataError
 from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.preprocess import Preprocess
-from fastsketch.training.run.checkpoint import holds_model, save_model
+from fastsketch.training.run.checkpoint import save_model
 from fastsketch.training.run.directory import Run
 from fastsketch.training.run.metrics import EpochRecord, checked_records
+from fastsketch.training.run.model_files import holds_model
 from fastsketch.training.run.saving import saving
 from fastsketch.training.state import TrainState
 
