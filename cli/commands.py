@@ -7,7 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from . import bench, convert, demo, evaluate, inspect, predict, preview, process, recipes, soup, train, tune
+from . import bench, convert, demo, doctor, evaluate, inspect, predict, preview, process, recipes, soup, train, tune
 from .boundary import error_boundary
 from .unknown import is_unknown_option, unknown_option
 
@@ -61,4 +61,5 @@ app.command("soup")(soup.command)
 app.command("predict")(predict.command)
 app.command("preview")(preview.command)
 app.command("recipes")(recipes.command)
+app.command("doctor")(doctor.command)
 app.command("bench")(bench.command)
