@@ -7,7 +7,22 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from . import bench, convert, demo, doctor, evaluate, inspect, predict, preview, process, recipes, soup, train, tune
+from . import (
+    bench,
+    convert,
+    demo,
+    doctor,
+    evaluate,
+    export,
+    inspect,
+    predict,
+    preview,
+    process,
+    recipes,
+    soup,
+    train,
+    tune,
+)
 from .boundary import error_boundary
 from .unknown import is_unknown_option, unknown_option
 
@@ -59,6 +74,7 @@ app.command("tune")(tune.command)
 app.command("evaluate")(evaluate.command)
 app.command("soup")(soup.command)
 app.command("predict")(predict.command)
+app.command("export")(export.command)
 app.command("preview")(preview.command)
 app.command("recipes")(recipes.command)
 app.command("doctor")(doctor.command)

@@ -25,6 +25,10 @@ def command(
     seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
     classes: Annotated[int | None, typer.Option(help="Keep the first so many classes only.")] = None,
     resize: Annotated[str, typer.Option(help="bilinear, box, bicubic, lanczos or nearest.")] = "bilinear",
+    invert: Annotated[str, typer.Option(help="no, yes, or auto: turn over what is light on dark.")] = "no",
+    clean_photo: Annotated[
+        bool, typer.Option("--clean-photo", help="Clean photographs: paper white, lines black. Extra `photo`.")
+    ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first unreadable image.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing data set.")] = False,
     workers: Annotated[int, typer.Option(help="Decoding processes; 0: one a core.")] = 0,
@@ -37,6 +41,8 @@ def command(
     options = {
         "size": size,
         "resize": resize,
+        "invert": invert,
+        "clean_photo": clean_photo,
         "split": split,
         "seed": seed,
         "classes": classes,

@@ -46,6 +46,12 @@ def command(
     flip: Annotated[
         bool | None, typer.Option("--flip/--no-flip", help="Average with the mirror image; else as the recipe.")
     ] = None,
+    invert: Annotated[
+        str | None, typer.Option(help="no, yes, or auto: turn over what is light on dark; else as the data set.")
+    ] = None,
+    clean_photo: Annotated[
+        bool | None, typer.Option("--clean-photo/--no-clean-photo", help="Clean photographs; else as the data set.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
     workers: Annotated[int, typer.Option(min=0, help="Decoding processes; 0: one a core.")] = 0,
     header: Annotated[str, typer.Option(help="Of a submission; empty for none.")] = "id,label",
@@ -71,7 +77,7 @@ def command(
         raise ConfigError("--resume goes on with a file", hint="name it with --out")
     submission = _submission(header, id, label)
     runs, named = _divided(arguments)
-    models = SavedModel.find_all(runs, checkpoint)
+    models = [model.read_as(invert, clean_photo) for model in SavedModel.find_all(runs, checkpoint)]
     classes = len(models[0].classes)
     if topk is not None and not 1 <= topk <= classes:
         raise ConfigError(f"--topk {topk}: there are {classes:,} classes", hint=f"name a number from 1 to {classes:,}")

@@ -51,7 +51,7 @@ def convert(
         size: Side of the square images in pixels.
         progress: Show a bar, and what came of it.
         settings: The other options of `fastsketch convert`, which are the attributes of `ConvertConfig`: `split`,
-            `seed`, `classes`, `resize`, `strict`, `overwrite`, `workers`, `format`.
+            `seed`, `classes`, `resize`, `invert`, `clean_photo`, `strict`, `overwrite`, `workers`, `format`.
 
     Returns:
         The folder of the data set.
@@ -146,7 +146,8 @@ def load(run: Source | Iterable[Source], **settings: Any) -> Classifier:
 
     Args:
         run: What `train` returned, a run directory, a model's folder; or several of the same classes.
-        settings: The other arguments of `Classifier.load`: `checkpoint`, `device`, `flip`.
+        settings: The other arguments of `Classifier.load`: `checkpoint`, `device`, `flip`, `invert`,
+            `clean_photo`.
 
     Raises:
         ConfigError: There is no such run, model, device or setting, or classes differ.

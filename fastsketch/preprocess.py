@@ -10,6 +10,10 @@ from torch import Tensor
 
 from fastsketch.ink import to_ink
 
+HALF = 0.5 + 1 / 1024
+"""Added before rounding down. What lies half-way between two gray values, as much does where one size divides the
+other, is rounded up on every device and in every runtime, whichever way the last digit of the sum fell."""
+
 
 @dataclass(frozen=True, slots=True)
 class Preprocess:
@@ -52,4 +56,4 @@ def shrink(images: Tensor, size: int) -> Tensor:
         return images
     # In float32, because CUDA has no such kernel for uint8.
     smaller = F.interpolate(images.float(), size=(size, size), mode="bilinear", antialias=True)
-    return smaller.round_().to(torch.uint8)
+    return smaller.add_(HALF).floor_().to(torch.uint8)

@@ -72,10 +72,21 @@ def _convert_new(source: Path, destination: Path, config: ConvertConfig, screen:
         f"{metadata.size} px ({counts}){speed}",
         soft_wrap=True,
     )
+    _report_looks(metadata, screen)
     for skipped in metadata.skipped[:MOST_SKIPPED]:
         screen.lines.print(f"  skipped {plain(skipped.id)}: {plain(skipped.reason)}", soft_wrap=True)
     if metadata.skipped:
         screen.lines.print(f"  {len(metadata.skipped)} unreadable images skipped; dataset.json lists them all")
+
+
+def _report_looks(metadata: DatasetMetadata, screen: Screen) -> None:
+    """What does not look like dark ink on white paper, and what helps."""
+    for count, look, remedy in (
+        (metadata.looks_inverted, "light on dark", "--invert auto turns such images over"),
+        (metadata.looks_gray, "photographed, on gray paper", "--clean-photo makes the paper white"),
+    ):
+        if count:
+            screen.lines.print(f"  {count:,} images look {look}: {remedy}")
 
 
 def _report_formats(folder: Path, metadata: DatasetMetadata, screen: Screen) -> None:

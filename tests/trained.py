@@ -15,7 +15,7 @@ from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.formats.pack import PackSplit
 from fastsketch.models import create_model
 from fastsketch.preprocess import Preprocess
-from fastsketch.training.run.checkpoint import save_model
+from fastsketch.training.run.checkpoint import save_trained
 from fastsketch.training.run.directory import Run
 from fastsketch.training.tokens import apply_tokens
 
@@ -84,7 +84,7 @@ def make_run(root: Path, data: DatasetMetadata, folder: Path, *, flip: bool = Fa
     tell_apart(made, preprocess(torch.tensor(PackSplit(folder, data, "val").images)))
     for checkpoint in (run.best, run.last):
         checkpoint.mkdir(parents=True)
-        save_model(made, checkpoint, preprocess, CLASSES)
+        save_trained(made, checkpoint, preprocess, data)
     data.save(run.root)
     recipe.save(run.config)
     return run

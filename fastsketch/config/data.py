@@ -15,6 +15,9 @@ class ConvertConfig(Section):
     Attributes:
         size: Side of the square images in pixels.
         resize: Resampling filter; all but `nearest` are anti-aliased.
+        invert: Turn images over, light to dark: `yes`, or `auto` for those with a dark border, such as chalkboards.
+        clean_photo: Clean photographs: divide uneven light out, then make the paper white and the lines black. Needs
+            the extra `photo` (OpenCV).
         split: Samples a class (`48/9/23`) or fractions (`0.8/0.1/0.1`) for sources that do not come split.
         seed: Seed of the split.
         classes: Keep the first so many classes only.
@@ -26,6 +29,8 @@ class ConvertConfig(Section):
 
     size: Side = 224
     resize: Literal["bilinear", "box", "bicubic", "lanczos", "nearest"] = "bilinear"
+    invert: Literal["no", "auto", "yes"] = "no"
+    clean_photo: bool = False
     split: Word | None = None
     seed: Seed = 0
     classes: Annotated[int, Field(ge=1, le=1_000_000)] | None = None

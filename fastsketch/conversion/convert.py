@@ -27,10 +27,11 @@ import numpy.typing as npt
 
 from fastsketch import atomic
 from fastsketch.config import ConvertConfig
-from fastsketch.conversion.decode import DecodeError, Reading, decode
+from fastsketch.conversion.decode import DecodeError, Reading, decode_seen
 from fastsketch.conversion.destination import Destination
 from fastsketch.conversion.existing import existing, source_record
 from fastsketch.conversion.journal import Journal
+from fastsketch.conversion.paper import require_opencv
 from fastsketch.conversion.plan import Item, chosen_classes, plan, split_spec
 from fastsketch.errors import DataError, FastSketchError
 from fastsketch.formats.beton import require_ffcv
@@ -97,6 +98,8 @@ def convert_dataset(
         spec = split_spec(source, config)
         classes = chosen_classes(source, config)
         formats = _formats(config)
+        if config.clean_photo:
+            require_opencv()
         fingerprint = _fingerprint(source, config, spec)
         if complete := place.complete(fingerprint, formats, source):
             return complete
@@ -208,6 +211,10 @@ def _convert(
             classes=list(classes),
             splits=_finish(writers, journal, config.size),
             skipped=journal.skipped,
+            invert=config.invert,
+            clean_photo=config.clean_photo,
+            looks_inverted=journal.inverted,
+            looks_gray=journal.gray,
         )
 
 
@@ -222,28 +229,32 @@ class _Chunk:
         images: uint8 [m, S, S] of the m items that could be decoded.
         ink: uint16 [m], patches with ink.
         sums: uint64 [m, 2], the sum of each image's pixels and of their squares.
+        looks: uint8 [m, 2], whether each image looks inverted, and on gray paper.
         failures: Position among all the items → reason.
     """
 
     images: npt.NDArray[np.uint8]
     ink: npt.NDArray[np.uint16]
     sums: npt.NDArray[np.uint64]
+    looks: npt.NDArray[np.bool_]
     failures: dict[int, str]
 
 
 def _decode_chunk(samples: list[Sample], reading: Reading) -> _Chunk:
     """Runs in a worker process."""
     images = np.empty((len(samples), reading.size, reading.size), np.uint8)
+    looks = np.zeros((len(samples), 2), np.bool_)
     failures: dict[int, str] = {}
     for position, sample in enumerate(samples):
+        row = position - len(failures)
         try:
-            images[position - len(failures)] = decode(sample, reading)
+            images[row], looks[row] = decode_seen(sample, reading)
         except DecodeError as error:
             failures[position] = str(error)
-    images = images[: len(samples) - len(failures)]
+    images, looks = images[: len(samples) - len(failures)], looks[: len(samples) - len(failures)]
     squares = np.square(images, dtype=np.uint16)  # 255² fits
     sums = np.stack([pixels.sum(axis=(1, 2), dtype=np.uint64) for pixels in (images, squares)], axis=1)
-    return _Chunk(images, count_ink_patches(images), sums, failures)
+    return _Chunk(images, count_ink_patches(images), sums, looks, failures)
 
 
 def _decoded(plan: Iterator[Item], config: ConvertConfig) -> Generator[tuple[list[Item], _Chunk], None, None]:
@@ -287,6 +298,8 @@ def _append(
         else:
             kept.append(item)
             journal.class_samples += 1
+    journal.inverted += int(chunk.looks[:, 0].sum())
+    journal.gray += int(chunk.looks[:, 1].sum())
     for split, writer in writers.items():
         chosen = [row for row, item in enumerate(kept) if item.split == split]
         if chosen:
@@ -316,5 +329,5 @@ def _finish(writers: dict[str, PackWriter], journal: Journal, size: int) -> dict
 
 def _fingerprint(source: Source, config: ConvertConfig, spec: SplitSpec | None) -> str:
     """All that decides the resulting bytes; a partial conversion is continued only if it is the same."""
-    settings = config.model_dump(include={"size", "resize", "classes", "seed", "strict"})
+    settings = config.model_dump(include={"size", "resize", "invert", "clean_photo", "classes", "seed", "strict"})
     return f"{__version__} {source.kind} {os.path.realpath(source.root)!r} {source.class_names} {spec} {settings}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -15,14 +16,18 @@ from PIL import Image, UnidentifiedImageError
 
 from fastsketch.conversion.gray import FORMATS, file_gray, picture_gray, read_gray
 from fastsketch.conversion.gray import DecodeError as DecodeError
+from fastsketch.conversion.paper import Look, as_ink_on_paper, look_at
 from fastsketch.conversion.reading import Reading as Reading
 from fastsketch.conversion.resample import RESAMPLING as RESAMPLING
 from fastsketch.conversion.resample import resized
-from fastsketch.errors import one_line
+from fastsketch.errors import BackendMissing, one_line
 from fastsketch.ink import PAPER
 from fastsketch.sources.quickdraw import parse_drawing
 from fastsketch.sources.sample import Sample, StrokeSample
 from fastsketch.sources.strokes import fit_to_canvas, rasterise
+
+Seen: TypeAlias = tuple[npt.NDArray[np.uint8], Look]
+"""An image, and what it looked like at its own size."""
 
 STROKE_WIDTH = 1 / 96
 """Line width of rasterised strokes as a share of the side: 2.3 px at 224, about TU-Berlin's."""
@@ -32,7 +37,12 @@ STROKE_MARGIN = 1 / 32
 
 
 def decode(sample: Sample, reading: Reading) -> npt.NDArray[np.uint8]:
-    """Decode a sample to uint8 [size, size], paper = 255.
+    """Decode a sample to uint8 [size, size], paper = 255. Arguments and errors as those of `decode_seen`."""
+    return decode_seen(sample, reading)[0]
+
+
+def decode_seen(sample: Sample, reading: Reading) -> Seen:
+    """Decode a sample to uint8 [size, size], paper = 255, and say what it looked like.
 
     Args:
         sample: An image file or a drawing as strokes.
@@ -47,21 +57,21 @@ def decode(sample: Sample, reading: Reading) -> npt.NDArray[np.uint8]:
             strokes = fit_to_canvas(parse_drawing(sample.line), STROKE_MARGIN)
         except ValueError as error:
             raise DecodeError(one_line(error, 200)) from error
-        return rasterise(strokes, reading.size, STROKE_WIDTH)
+        return rasterise(strokes, reading.size, STROKE_WIDTH), Look()
     with _told():
-        return _square(read_gray(sample.path, reading.size), reading)
+        return _stored(read_gray(sample.path, reading.size), reading)
 
 
-def decode_content(content: bytes, reading: Reading) -> npt.NDArray[np.uint8]:
+def decode_content(content: bytes, reading: Reading) -> Seen:
     """The same for what an image file holds."""
     with _told():
-        return _square(file_gray(io.BytesIO(content), len(content), reading.size), reading)
+        return _stored(file_gray(io.BytesIO(content), len(content), reading.size), reading)
 
 
 def decode_picture(image: Image.Image, reading: Reading) -> npt.NDArray[np.uint8]:
     """The same for what Pillow has opened or made."""
     with _told():
-        return _square(picture_gray(image, reading.size), reading)
+        return _stored(picture_gray(image, reading.size), reading)[0]
 
 
 @contextmanager
@@ -69,7 +79,7 @@ def _told() -> Iterator[None]:
     """Whatever is wrong with a picture as a DecodeError of one line."""
     try:
         yield
-    except DecodeError:
+    except (DecodeError, BackendMissing):
         raise
     except UnidentifiedImageError as error:
         raise DecodeError(f"not an image of a format that is read: {', '.join(sorted(FORMATS))}") from error
@@ -78,6 +88,11 @@ def _told() -> Iterator[None]:
         # DecompressionBombError, but also struct.error, TypeError, AttributeError and whatever else comes up in it.
         reason = error.strerror if isinstance(error, OSError) else None
         raise DecodeError(one_line(reason or str(error) or type(error).__name__, 200)) from error
+
+
+def _stored(pixels: npt.NDArray[np.uint8], reading: Reading) -> Seen:
+    pixels = as_ink_on_paper(pixels, reading)
+    return _square(pixels, reading), look_at(pixels)
 
 
 def _square(pixels: npt.NDArray[np.uint8], reading: Reading) -> npt.NDArray[np.uint8]:

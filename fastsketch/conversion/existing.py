@@ -9,6 +9,7 @@ from pathlib import Path
 from fastsketch.config import ConvertConfig
 from fastsketch.conversion.journal import Journal
 from fastsketch.conversion.plan import DEFAULT_SPLIT, plan
+from fastsketch.conversion.reading import Reading
 from fastsketch.errors import FastSketchError
 from fastsketch.formats.metadata import FILE_NAME, DatasetMetadata, SourceRecord
 from fastsketch.formats.pack import PackSplit
@@ -41,8 +42,8 @@ def existing(
         return None
     try:
         there = DatasetMetadata.load(folder)
-        settings = (there.source, there.size, there.resize, tuple(there.classes))
-        if settings != (source_record(source, config, spec), config.size, config.resize, classes):
+        settings = (there.source, Reading.of(there), tuple(there.classes))
+        if settings != (source_record(source, config, spec), Reading.of(config), classes):
             return None
         if (config.strict and there.skipped) or any(
             set(formats) - set(split.formats) for split in there.splits.values()

@@ -40,6 +40,8 @@ class Journal(BaseModel):
         class_samples: Images of that class that could be decoded.
         done: Images written.
         skipped: Samples that could not be decoded.
+        inverted: Images that look light on dark.
+        gray: Images whose paper looks gray.
         totals: Sums for the statistics of each split.
         lengths: Bytes of each column of each split's pack.
     """
@@ -57,6 +59,8 @@ class Journal(BaseModel):
     class_samples: NonNegativeInt = 0
     done: NonNegativeInt = 0
     skipped: list[Skipped] = []
+    inverted: NonNegativeInt = 0
+    gray: NonNegativeInt = 0
     totals: dict[str, Totals] = {}
     lengths: dict[str, dict[str, NonNegativeInt]] = {}
 
@@ -142,6 +146,7 @@ class Journal(BaseModel):
             self.label < classes
             and len(self.sources) == (self.label + 1 if self.offset else 0)
             and self.class_samples <= self.offset <= self.listed
+            and self.inverted + self.gray <= self.done
             and self.class_samples <= self.done == sum(total.samples for total in totals.values())
             and {*self.totals, *self.lengths} <= {*SPLITS}
             and all(total.sum <= 255 * total.samples * size * size for total in totals.values())

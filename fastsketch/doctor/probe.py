@@ -53,7 +53,7 @@ def _decoding() -> Callable[[], object]:
         pen.ellipse((corner, corner, SIDE - corner, SIDE - 2 * corner % 400), outline=0, width=3)
     file = io.BytesIO()
     image.save(file, "png")
-    return lambda: decode_content(file.getvalue(), Reading(SIZE))
+    return lambda: decode_content(file.getvalue(), Reading(SIZE))[0]
 
 
 def _augmentation(device: torch.device) -> Callable[[], object]:

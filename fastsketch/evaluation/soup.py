@@ -107,7 +107,7 @@ def _check_alike(first: Subject, other: Subject) -> None:
 def _cook(subjects: list[Subject], place: Run, device: str, on_tried: Callable[[Ingredient], object]) -> Soup:
     from fastsketch.evaluation.averaging import Average  # here torch begins
     from fastsketch.evaluation.measure import measure, measure_model
-    from fastsketch.training.run.checkpoint import load_model, save_model
+    from fastsketch.training.run.checkpoint import load_model, save_trained
 
     alone = {subject.run.root: measure(subject, device, verify=False).scores.top1 for subject in subjects}
     best, *others = sorted(subjects, key=lambda subject: -alone[subject.run.root])
@@ -125,7 +125,7 @@ def _cook(subjects: list[Subject], place: Run, device: str, on_tried: Callable[[
         on_tried(found[-1])
     average.fill(model)
     for checkpoint in (place.best, place.last):
-        save_model(model, checkpoint, preprocess, best.dataset.classes)
+        save_trained(model, checkpoint, preprocess, best.dataset)
     atomic.write_json(place.root / "soup.json", {"top1": top1, "runs": [each._asdict() for each in found]})
     place.create(best.recipe, best.run.dataset())
     return Soup(place, top1, found)

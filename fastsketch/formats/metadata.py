@@ -11,9 +11,9 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, model_validator
 
 from fastsketch import atomic
 from fastsketch.errors import ConfigError, DataError, one_line
@@ -103,6 +103,10 @@ class DatasetMetadata(_Model):
         classes: Class names in label order, never to be recomputed from folders.
         splits: The splits that have samples, in the order train, val, test.
         skipped: Samples that could not be decoded.
+        invert: Whether images were turned over, light to dark: `no`, `auto`, `yes`.
+        clean_photo: Whether they were cleaned as photographs.
+        looks_inverted: Images that look light on dark nevertheless.
+        looks_gray: Images whose paper looks gray nevertheless.
     """
 
     format_version: int = FORMAT_VERSION
@@ -113,6 +117,10 @@ class DatasetMetadata(_Model):
     classes: Annotated[list[Name], Field(min_length=1)]
     splits: dict[str, SplitRecord]
     skipped: list[Skipped]
+    invert: Literal["no", "auto", "yes"] = "no"
+    clean_photo: bool = False
+    looks_inverted: NonNegativeInt = 0
+    looks_gray: NonNegativeInt = 0
 
     @model_validator(mode="after")
     def _consistent(self) -> DatasetMetadata:
@@ -151,6 +159,9 @@ class DatasetMetadata(_Model):
     def _text(self) -> str:
         """The file: readable, with non-ASCII class names as they are, its checksum last."""
         content = self.model_dump(mode="json")
+        for key in ("invert", "clean_photo", "looks_inverted", "looks_gray"):
+            if content[key] == type(self).model_fields[key].default:
+                del content[key]  # what is as most have it need not be said
         return _json({**content, "checksum": _sha256(content)})
 
     @classmethod

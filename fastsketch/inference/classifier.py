@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import NamedTuple, cast, overload
 
@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from fastsketch.conversion.reading import Reading
 from fastsketch.device import resolve_device
 from fastsketch.errors import ConfigError
+from fastsketch.inference.exported import Exported
 from fastsketch.inference.saved import SavedModel, Source
 from fastsketch.inference.sketch import Sketch, is_one, read_sketch
 from fastsketch.models.zoo import to_device
-from fastsketch.preprocess import Preprocess
 from fastsketch.training.execution.precision import resolve_precision
 from fastsketch.training.run.checkpoint import load_model
 from fastsketch.training.validation import predict_logits
@@ -44,7 +44,7 @@ class Member(NamedTuple):
 
     Attributes:
         model: On the classifier's device, in evaluation mode.
-        preprocess: What it is shown.
+        preprocess: What makes the model's input of stored pixels.
         reading: How an original becomes what `preprocess` takes.
         flip: Whether the mean with the mirror image's probabilities is taken.
         precision: What it computes in.
@@ -52,7 +52,7 @@ class Member(NamedTuple):
     """
 
     model: nn.Module
-    preprocess: Preprocess
+    preprocess: Callable[[Tensor], Tensor]
     reading: Reading
     flip: bool
     precision: torch.dtype
@@ -66,6 +66,11 @@ class Member(NamedTuple):
             ConfigError: The device cannot compute in its precision.
             DataError: It is damaged.
         """
+        if saved.exported:
+            if flip and not saved.flip:
+                raise ConfigError(f"{saved.folder} has the mirror image inside or not at all", hint="leave out --flip")
+            as_it_is: Callable[[Tensor], Tensor] = nn.Identity()
+            return cls(Exported(saved.folder), as_it_is, saved.reading, False, torch.float32, 1.0)
         model, preprocess = load_model(saved.folder)
         precision = resolve_precision(saved.precision, device)
         flip = saved.flip if flip is None else flip
@@ -108,14 +113,18 @@ class Classifier:
         checkpoint: str = "best",
         device: str = "auto",
         flip: bool | None = None,
+        invert: str | None = None,
+        clean_photo: bool | None = None,
     ) -> Classifier:
-        """The model of a run, or of a folder with `model.safetensors` and `config.json`; or several together.
+        """The model of a run, of a folder with `model.safetensors` and `config.json`, or of an exported file.
 
         Args:
             source: Runs, their folders, or models' folders; see `SavedModel.find`.
             checkpoint: `best` or `last`, of a run.
             device: `auto`, or torch's name of one.
             flip: Take the mean with the mirror image's probabilities; None is what each recipe says.
+            invert: Turn over what is light on dark: `yes`, `no` or `auto`; None is what each data set says.
+            clean_photo: Clean photographs; None is what each data set says.
 
         Raises:
             ConfigError: There is no run and no model, classes differ, or there is no such device.
@@ -123,7 +132,8 @@ class Classifier:
         """
         several = isinstance(source, Iterable) and not isinstance(source, str)
         sources = cast("Iterable[Source]", source) if several else [cast(Source, source)]
-        return cls.of(SavedModel.find_all(sources, checkpoint), device=device, flip=flip)
+        found = [saved.read_as(invert, clean_photo) for saved in SavedModel.find_all(sources, checkpoint)]
+        return cls.of(found, device=device, flip=flip)
 
     @classmethod
     def of(cls, saved: Sequence[SavedModel], *, device: str = "auto", flip: bool | None = None) -> Classifier:

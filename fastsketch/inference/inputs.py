@@ -17,8 +17,9 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from fastsketch.conversion.decode import DecodeError, Reading, decode, decode_content
+from fastsketch.conversion.decode import DecodeError, Reading, Seen, decode_content, decode_seen
 from fastsketch.conversion.gray import LARGEST_FILE
+from fastsketch.conversion.paper import Look
 from fastsketch.errors import ConfigError, DataError, one_line
 from fastsketch.formats.metadata import FILE_NAME, DatasetMetadata, split_parts
 from fastsketch.formats.pack import PackSplit
@@ -194,8 +195,8 @@ def _stored(folder: str, split: str | None) -> Iterator[Input]:
 # ------------------------------------------------------------------------------------------------------ reading
 
 
-def read_input(sample: Input, reading: Reading) -> npt.NDArray[np.uint8]:
-    """Read a sample as `convert` would: uint8 [size, size], paper = 255.
+def read_input(sample: Input, reading: Reading) -> Seen:
+    """Read a sample as `convert` would: uint8 [size, size], paper = 255, and what it looked like.
 
     Raises:
         DecodeError: It cannot be read.
@@ -204,8 +205,8 @@ def read_input(sample: Input, reading: Reading) -> npt.NDArray[np.uint8]:
         case UnreadSample():
             raise DecodeError(sample.reason)
         case StoredSample():
-            return sample.image
+            return sample.image, Look()
         case ContentSample():
             return decode_content(sample.content, reading)
         case _:
-            return decode(sample, reading)
+            return decode_seen(sample, reading)

@@ -56,7 +56,7 @@ class LeastCertain:
         found = []
         for _, _, sample, row in sorted(self._heap, reverse=True):
             try:
-                found.append((read_input(sample, self._reading), row))
+                found.append((read_input(sample, self._reading)[0], row))
             except DecodeError:
                 continue
         return found

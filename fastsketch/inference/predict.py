@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
@@ -18,6 +19,8 @@ from fastsketch.inference.rows import Row
 from fastsketch.inference.saved import SavedModel
 from fastsketch.workers import available_cpus, map_ahead
 
+log = logging.getLogger(__name__)
+
 CHUNK = 64
 """Samples a task, which the model is then shown at once."""
 
@@ -31,10 +34,12 @@ class Decoded(NamedTuple):
     Attributes:
         images: By how they were read, uint8 [m, 1, S, S] of the m that could be read.
         failures: Position among all → reason.
+        looks: How many look inverted, and how many to be on gray paper.
     """
 
     images: dict[Reading, npt.NDArray[np.uint8]]
     failures: dict[int, str]
+    looks: tuple[int, int]
 
 
 def predict(
@@ -78,7 +83,9 @@ def predict(
 
     check_topk(topk)
     classifier = Classifier.of(models, device=device, flip=flip)
+    inverted = gray = 0
     for samples, decoded in chain([first], read):
+        inverted, gray = inverted + decoded.looks[0], gray + decoded.looks[1]
         images = {reading: torch.from_numpy(batch) for reading, batch in decoded.images.items()}
         seen = len(samples) > len(decoded.failures)
         predictions = iter(classifier.ranked(classifier.probabilities(images), topk) if seen else ())
@@ -86,6 +93,9 @@ def predict(
             (sample, Row.unread(sample.id, reason) if reason else Row.of(sample.id, next(predictions)))
             for sample, reason in ((each, decoded.failures.get(place)) for place, each in enumerate(samples))
         ]
+    for count, look, option in ((inverted, "light on dark", "invert auto"), (gray, "photographed", "clean-photo")):
+        if count:
+            log.info("%d inputs look %s: --%s reads them as drawings", count, look, option)
 
 
 def _read(
@@ -112,13 +122,16 @@ def read_chunk(samples: Sequence[Input], readings: tuple[Reading, ...]) -> Decod
     """Read a few inputs in every way that is asked for; what fails in one has failed. Runs in a worker process."""
     images: dict[Reading, list[npt.NDArray[np.uint8]]] = {reading: [] for reading in readings}
     failures: dict[int, str] = {}
+    looks = [0, 0]
     for place, sample in enumerate(samples):
         try:
             each = [read_input(sample, reading) for reading in readings]
         except DecodeError as error:
             failures[place] = str(error)
             continue
-        for reading, image in zip(readings, each, strict=True):
+        for reading, (image, _) in zip(readings, each, strict=True):
             images[reading].append(image)
+        looks = [count + look for count, look in zip(looks, each[0][1], strict=True)]
     shape = {reading: (-1, 1, reading.size, reading.size) for reading in readings}
-    return Decoded({key: np.array(found, np.uint8).reshape(shape[key]) for key, found in images.items()}, failures)
+    stacked = {key: np.array(found, np.uint8).reshape(shape[key]) for key, found in images.items()}
+    return Decoded(stacked, failures, (looks[0], looks[1]))

@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
+from xxhash import xxh3_128
+
 from fastsketch.config import TrainingConfig
+from fastsketch.conversion.paper import require_opencv
 from fastsketch.conversion.reading import Reading
 from fastsketch.errors import ConfigError, DataError
 from fastsketch.formats.classes import difference
 from fastsketch.training.run.directory import Run
-from fastsketch.training.run.model_files import SavedConfig, holds_model
+from fastsketch.training.run.model_files import SavedConfig, checksum_of, holds_model
 
 Source: TypeAlias = Run | str | Path
-"""A run, or its folder, or the folder of a model."""
+"""A run, or its folder, or the folder of a model, or a file that was exported."""
 
 CHECKPOINTS = ("best", "last")
+
+EXPORTED = (".onnx", ".pt2")
+"""How names of exported files end."""
+
+INVERT = ("no", "auto", "yes")
 
 
 @dataclass(frozen=True, slots=True)
 class SavedModel:
     """A model that can be asked, without its weights.
 
+    It may be a file that was exported, which has mirror image and temperature inside.
+
     Attributes:
-        folder: With `model.safetensors` and `config.json`.
+        folder: With `model.safetensors` and `config.json`; or a file that was exported.
         classes: Their names, in label order.
         reading: How an original became what the model was trained on.
         flip: Whether each image's mirror image is shown too.
@@ -44,8 +54,7 @@ class SavedModel:
     def find(cls, source: Source, checkpoint: str = "best") -> SavedModel:
         """The model of a run, or of a folder with `model.safetensors` and `config.json`.
 
-        Such a folder, unless it is a run's, says nothing of the data set: sketches are then made as large as the
-        model's input at once, and are not mirrored.
+        Such a folder, unless it is a run's, says nothing of mirror images, which are then not looked at.
 
         Args:
             source: Where it is.
@@ -56,6 +65,8 @@ class SavedModel:
             DataError: What is there is damaged.
         """
         root = source.root if isinstance(source, Run) else Path(source)
+        if root.suffix in EXPORTED:
+            return cls._of_export(root)
         if root.name in CHECKPOINTS and Run(root.parent).config.is_file():
             root, checkpoint = root.parent, root.name
         if holds_model(root) and not Run(root).config.is_file():
@@ -63,7 +74,8 @@ class SavedModel:
             if len(saved.label_names) != saved.num_classes:
                 raise DataError(f"{root / 'config.json'} does not name the model's classes")
             precision = TrainingConfig().precision
-            return cls(root, saved.label_names, Reading(saved.size), False, precision, saved.temperature)
+            reading = Reading(saved.size) if saved.reading is None else Reading.of(saved.reading)
+            return cls(root, saved.label_names, reading, False, precision, saved.temperature)
         run = Run.open(root)
         folder = run.root / checkpoint
         if checkpoint not in CHECKPOINTS or not holds_model(folder):
@@ -77,6 +89,48 @@ class SavedModel:
             recipe.training.precision,
             SavedConfig.read(folder).temperature,
         )
+
+    @classmethod
+    def _of_export(cls, path: Path) -> SavedModel:
+        if not path.is_file():
+            raise ConfigError(f"{path}: no such file")
+        from fastsketch.inference.exported import describe
+
+        described = describe(path)
+        # Mirror image and temperature are inside.
+        return cls(path, described.classes, Reading.of(described.reading), False, "float32", 1.0)
+
+    @property
+    def exported(self) -> bool:
+        """Whether `folder` is a file that `fastsketch export` wrote."""
+        return self.folder.suffix in EXPORTED
+
+    def identity(self) -> str | None:
+        """What tells its weights from others; None of weights that another program wrote.
+
+        Raises:
+            DataError: They are damaged.
+        """
+        if self.exported:
+            return xxh3_128(self.folder.read_bytes()).hexdigest()
+        return checksum_of(self.folder)
+
+    def read_as(self, invert: str | None, clean_photo: bool | None) -> SavedModel:
+        """The same, with originals read in another way; None is what the data set says.
+
+        Raises:
+            ConfigError: There is no such way.
+            BackendMissing: Photographs are to be cleaned, and OpenCV is not installed.
+        """
+        if invert not in (None, *INVERT):
+            raise ConfigError(f"--invert {invert}", hint=", ".join(INVERT))
+        reading = self.reading._replace(
+            invert=self.reading.invert if invert is None else invert,
+            clean_photo=self.reading.clean_photo if clean_photo is None else clean_photo,
+        )
+        if reading.clean_photo:
+            require_opencv()
+        return replace(self, reading=reading)
 
     @classmethod
     def find_all(cls, sources: Iterable[Source], checkpoint: str = "best") -> list[SavedModel]:
@@ -99,5 +153,5 @@ class SavedModel:
 
 
 def is_model(path: str | Path) -> bool:
-    """Whether `SavedModel.find` would look for a model there: a run directory, or a model's folder."""
-    return Run(path).config.is_file() or holds_model(Path(path))
+    """Whether `SavedModel.find` would look for a model there: a run directory, a model's folder, an exported file."""
+    return Run(path).config.is_file() or holds_model(Path(path)) or Path(path).suffix in EXPORTED

@@ -13,7 +13,6 @@ from fastsketch.inference.row_journal import RowJournal
 from fastsketch.inference.rows import Row
 from fastsketch.inference.saved import SavedModel
 from fastsketch.inference.tables import Table
-from fastsketch.training.run.model_files import checksum_of
 
 Answered = tuple[Input, Row]
 
@@ -86,8 +85,14 @@ def predict_into(
 
 def _question(models: Sequence[SavedModel], topk: int, flip: bool | None) -> dict[str, Any]:
     """What decides the rows besides the inputs."""
-    weights = [checksum_of(model.folder) for model in models]
-    return {"models": weights, "temperatures": [model.temperature for model in models], "topk": topk, "flip": flip}
+    weights = [model.identity() for model in models]
+    return {
+        "models": weights,
+        "temperatures": [model.temperature for model in models],
+        "readings": [list(model.reading) for model in models],
+        "topk": topk,
+        "flip": flip,
+    }
 
 
 def _passed(journal: RowJournal, inputs: Iterator[Input]) -> Iterator[Answered]:

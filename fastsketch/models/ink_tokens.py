@@ -45,6 +45,9 @@ precision matrix products and attention kernels read eight numbers at a time."""
 DENSE = 0.9
 """If `auto` would keep more than this share of the patches, choosing costs more than it saves: it keeps all."""
 
+EARLIER = 2.0**-16
+"""What a patch is behind the one before it: more than the last digits of a score, less than a gray value of its ink."""
+
 AROUND = 1.0
 """Standard deviation, in patches, of the Gaussian that weighs the inked patches around a blank one."""
 
@@ -165,8 +168,10 @@ def select(inked: Tensor, rank: Tensor, tokens: int) -> Tensor:
         int64 [B, K], positions in the row-major grid, all different, in no particular order.
     """
     above = 2 * math.pi * AROUND**2 + 1  # the Gaussian's integral: no blank patch has as much around it
-    scores = torch.where(inked, above + rank, _ink_around(inked.float()))
-    return scores.flatten(1).topk(tokens, dim=1, sorted=False).indices
+    scores = torch.where(inked, above + rank, _ink_around(inked.float())).flatten(1)
+    # Of patches as good, the earlier: else each device and runtime would choose its own.
+    scores = scores - EARLIER * torch.arange(scores.shape[1], device=scores.device)
+    return scores.topk(tokens, dim=1, sorted=False).indices
 
 
 def _ink_around(inked: Tensor) -> Tensor:
@@ -202,7 +207,7 @@ class InkPatchEmbed(PatchEmbed):  # type: ignore[misc]
             return dense
         patches = self.cut(images)
         kept = self.choose(patches, tokens).kept
-        sample = torch.arange(len(images), device=images.device).unsqueeze(1)
+        sample = torch.arange(images.shape[0], device=images.device).unsqueeze(1)
         rows, columns = patches.shape[1:3]
         chosen = patches[sample, kept // columns, kept % columns]
         embedded = F.linear(chosen.flatten(2), self.proj.weight.flatten(1), self.proj.bias)
@@ -281,7 +286,7 @@ def _place(embedded: Embedded, placed: Tensor, prefix: int) -> Tensor:
         prefix: Tokens that are no patches.
     """
     patches = embedded.patches + F.embedding(embedded.kept, placed[0, prefix:])
-    return torch.cat([placed[:, :prefix].expand(len(patches), -1, -1), patches], dim=1)
+    return torch.cat([placed[:, :prefix].expand(patches.shape[0], -1, -1), patches], dim=1)
 
 
 _CHOOSING: dict[type[nn.Module], type[nn.Module]] = {

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from types import TracebackType
 
 from fastsketch.formats.verification import Verifier
-from fastsketch.training.run.checkpoint import save_model
+from fastsketch.training.run.checkpoint import save_trained
 from fastsketch.training.run.directory import Run
 from fastsketch.training.run.loggers import open_loggers
 from fastsketch.training.run.metrics import EpochRecord, MetricLog
@@ -44,7 +44,7 @@ class Checkpointer:
         if self._leads:
             run.create(recipe, dataset)
             if earlier or state.steps:
-                best_kept = remake_models(run, state, trainer.preprocess, dataset.classes)
+                best_kept = remake_models(run, state, trainer.preprocess, dataset)
             resolved = {"device": str(trainer.device), "precision": str(trainer.precision)}
             processes = {"processes": trainer.world.size}
             done = round(state.epoch + state.steps / trainer.steps_per_epoch, 3)
@@ -91,7 +91,7 @@ class Checkpointer:
     def _save_models(self, *names: str) -> None:
         trainer = self._trainer
         for name in names:
-            save_model(trainer.state.eval_model, self._run.root / name, trainer.preprocess, trainer.dataset.classes)
+            save_trained(trainer.state.eval_model, self._run.root / name, trainer.preprocess, trainer.dataset)
 
     def __enter__(self) -> Checkpointer:
         self._metrics.__enter__()

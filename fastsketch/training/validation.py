@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -12,7 +13,6 @@ from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
 from fastsketch.loaders import Loader
-from fastsketch.preprocess import Preprocess
 from fastsketch.training.execution.distributed import World
 from fastsketch.training.execution.precision import autocast
 
@@ -38,7 +38,7 @@ def accuracy_metrics(num_classes: int) -> MetricCollection:
 @torch.inference_mode()
 def validate(
     model: nn.Module,
-    preprocess: Preprocess,
+    preprocess: Callable[[Tensor], Tensor],
     loader: Loader,
     metrics: MetricCollection,
     *,
@@ -78,7 +78,7 @@ def validate(
 
 
 def predict_logits(
-    model: nn.Module, preprocess: Preprocess, images: Tensor, *, flip: bool, precision: torch.dtype
+    model: nn.Module, preprocess: Callable[[Tensor], Tensor], images: Tensor, *, flip: bool, precision: torch.dtype
 ) -> Tensor:
     """What a model makes of images: the one way from stored pixels to logits, in validation and wherever it is asked.
 

@@ -70,8 +70,8 @@ def test_archives_hold_what_the_files_were(sketches: Path, tmp_path: Path, mode:
         link = tarfile.TarInfo("link.png")
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         archive.addfile(link)
-    found = {sample.id: read_input(sample, READING) for sample in find_inputs([str(path)], ())}
-    alone = {sample.id: read_input(sample, READING) for sample in find_inputs([str(sketches)], ())}
+    found = {sample.id: read_input(sample, READING)[0] for sample in find_inputs([str(path)], ())}
+    alone = {sample.id: read_input(sample, READING)[0] for sample in find_inputs([str(sketches)], ())}
     assert found.keys() == {f"{path}/all/{name.removeprefix(f'{sketches}/')}" for name in alone}
     assert sorted(image.tobytes() for image in found.values()) == sorted(image.tobytes() for image in alone.values())
 
@@ -83,7 +83,7 @@ def test_strokes_are_read_line_by_line(tmp_path: Path, suffix: str) -> None:
         file.write(LINE + "\nno json\n" + LINE)
     samples = list(find_inputs([str(path)], ()))
     assert [sample.id for sample in samples] == [f"{path}/7", f"{path}/line-000000003", f"{path}/7"]
-    assert read_input(samples[0], READING).min() == 0
+    assert read_input(samples[0], READING)[0].min() == 0
     with pytest.raises(DecodeError):
         read_input(samples[1], READING)
 
@@ -96,9 +96,11 @@ def test_a_data_set_is_what_it_stores(sketches: Path, tmp_path: Path) -> None:
     stored = list(find_inputs([str(tmp_path / "data")], (), "val"))
     assert [sample.id for sample in stored] == val.ids()
     assert count_inputs([str(tmp_path / "data")], "val") == len(val)
-    assert all(np.array_equal(read_input(each, READING), val.images[row, 0]) for row, each in enumerate(stored))
+    assert all(np.array_equal(read_input(each, READING)[0], val.images[row, 0]) for row, each in enumerate(stored))
     for name, image in zip(val.ids(), val.images, strict=True):
-        assert np.array_equal(read_input(ImageSample(name, sketches / name), READING), image[0]), "as convert read it"
+        assert np.array_equal(read_input(ImageSample(name, sketches / name), READING)[0], image[0]), (
+            "as convert read it"
+        )
 
 
 def torn_tar(folder: Path) -> Path:

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from xxhash import xxh3_128
 
 from fastsketch import atomic
+from fastsketch.conversion.reading import Reading
 from fastsketch.errors import FastSketchError
+from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.models.head import add_hidden_layers, hidden_sizes
 from fastsketch.models.ink_tokens import keep_inked, kept_in_evaluation
 from fastsketch.preprocess import Preprocess
@@ -21,7 +23,9 @@ from fastsketch.training.run.model_files import CHECKSUM, CONFIG, WEIGHTS, Saved
 from fastsketch.training.run.saving import saving
 
 
-def save_model(model: nn.Module, folder: Path, preprocess: Preprocess, class_names: list[str]) -> None:
+def save_model(
+    model: nn.Module, folder: Path, preprocess: Preprocess, class_names: list[str], reading: Reading | None = None
+) -> None:
     """Write `model.safetensors` and timm's `config.json` (with label names and preprocessing) into `folder`.
 
     `timm.create_model("local-dir:FOLDER", pretrained=True)` opens it; of a model with hidden layers in its head,
@@ -29,12 +33,23 @@ def save_model(model: nn.Module, folder: Path, preprocess: Preprocess, class_nam
     tokens sees all patches in plain timm; as many as in its evaluation, if `load_model` opens it. Each file is replaced
     atomically; that they are two does not matter, because a run writes the same configuration every time.
 
+    Args:
+        model: Of `create_model`.
+        folder: Made if it is missing.
+        preprocess: What the model is shown.
+        class_names: In label order.
+        reading: How originals became what `preprocess` takes.
+
     Raises:
         FastSketchError: It cannot be written.
     """
     with saving(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    ours = {"head_hidden": hidden_sizes(model), "eval_tokens": kept_in_evaluation(model)}
+    ours = {
+        "head_hidden": hidden_sizes(model),
+        "eval_tokens": kept_in_evaluation(model),
+        "reading": reading and reading._asdict(),
+    }
     config, weights = folder / CONFIG, folder / WEIGHTS
     with saving(config), atomic.replacing(config) as temporary:
         save_config_for_hf(
@@ -55,6 +70,11 @@ def save_model(model: nn.Module, folder: Path, preprocess: Preprocess, class_nam
     content = save(tensors, {CHECKSUM: _checksum(tensors)})
     with saving(weights), atomic.replacing(weights) as temporary:
         temporary.write_bytes(content)
+
+
+def save_trained(model: nn.Module, folder: Path, preprocess: Preprocess, dataset: DatasetMetadata) -> None:
+    """`save_model`, of a model that was trained on a data set."""
+    save_model(model, folder, preprocess, dataset.classes, Reading.of(dataset))
 
 
 def load_model(folder: Path) -> tuple[nn.Module, Preprocess]:

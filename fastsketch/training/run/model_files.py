@@ -33,6 +33,15 @@ class _Preprocessing(BaseModel):
     std: tuple[_Positive]
 
 
+class SavedReading(BaseModel):
+    """How originals became what the model was trained on."""
+
+    size: _Side
+    resize: Literal["bilinear", "box", "bicubic", "lanczos", "nearest"] = "bilinear"
+    invert: Literal["no", "auto", "yes"] = "no"
+    clean_photo: bool = False
+
+
 class SavedConfig(BaseModel):
     """What of `config.json` is read here; the rest is timm's.
 
@@ -41,6 +50,7 @@ class SavedConfig(BaseModel):
         head_hidden: Widths of the head's hidden layers.
         eval_tokens: Patches that a transformer sees in evaluation; None for all.
         temperature: What its logits are divided by before they become probabilities.
+        reading: How originals became what the model was trained on; None where nobody said.
     """
 
     architecture: str
@@ -50,6 +60,7 @@ class SavedConfig(BaseModel):
     head_hidden: tuple[_Width, ...] = ()
     eval_tokens: _Side | None = None
     temperature: _Positive = 1.0
+    reading: SavedReading | None = None
 
     @classmethod
     def read(cls, folder: Path) -> SavedConfig:

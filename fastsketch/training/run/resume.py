@@ -22,7 +22,7 @@ from fastsketch.config import Recipe
 from fastsketch.errors import ConfigError, DataError
 from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.preprocess import Preprocess
-from fastsketch.training.run.checkpoint import save_model
+from fastsketch.training.run.checkpoint import save_trained
 from fastsketch.training.run.directory import Run
 from fastsketch.training.run.metrics import EpochRecord, checked_records
 from fastsketch.training.run.model_files import holds_model
@@ -184,18 +184,18 @@ def restore(trainer: Restorable, saved: Saved, before: Iterator[Saved]) -> Saved
             return saved
 
 
-def remake_models(run: Run, state: TrainState, preprocess: Preprocess, classes: list[str]) -> bool:
+def remake_models(run: Run, state: TrainState, preprocess: Preprocess, dataset: DatasetMetadata) -> bool:
     """Write what somebody removed of `last/` and `best/`, as far as the state still holds it.
 
     Returns:
         Whether the best epoch so far is still there.
     """
     if not holds_model(run.last):
-        save_model(state.eval_model, run.last, preprocess, classes)
+        save_trained(state.eval_model, run.last, preprocess, dataset)
     if holds_model(run.best) or state.epoch == 0:
         return True
     if state.steps == 0 and state.best_epoch in (0, state.epoch):  # 0: without validation each epoch is the best
-        save_model(state.eval_model, run.best, preprocess, classes)
+        save_trained(state.eval_model, run.best, preprocess, dataset)
         return True
     if state.best_epoch:
         log.warning(

@@ -1,0 +1,47 @@
+"""`fastsketch export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .console import console, plain
+
+if TYPE_CHECKING:
+    from fastsketch.exporting.export import ExportedFile
+
+
+def command(
+    run: Annotated[Path, typer.Argument(help="A run directory.")],
+    to: Annotated[str, typer.Option(help="onnx, or torch for a .pt2 file.")] = "onnx",
+    out: Annotated[Path | None, typer.Option(help="The folder. [default: RUN/export]")] = None,
+    checkpoint: Annotated[str, typer.Option(help="best or last.")] = "best",
+    data: Annotated[Path | None, typer.Option(help="The run's data set, if it has moved.")] = None,
+    int8: Annotated[bool, typer.Option("--int8", help="Besides, with eight-bit weights and activations.")] = False,
+    dense: Annotated[bool, typer.Option("--dense", help="Show a transformer all patches.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export.")] = False,
+) -> None:
+    """Write a model that needs no fastsketch, preprocessing inside, and prove that it says the same."""
+    from fastsketch.exporting.export import export_run
+
+    files = export_run(run, to, out, checkpoint=checkpoint, data=data, int8=int8, dense=dense, overwrite=overwrite)
+    for each in files:
+        _report(each)
+    console.print(f"model card: {plain(files[0].path.parent / 'README.md')}", soft_wrap=True)
+
+
+def _report(file: ExportedFile) -> None:
+    parity, described = file.description.parity, file.description
+    assert parity is not None
+    console.print(
+        f"[bold]{plain(file.path)}[/], {described.precision}, {file.path.stat().st_size / 1e6:,.1f} MB: on "
+        f"{parity.sketches} sketches top-1 is the same for {parity.same_top1:.2%}, "
+        f"a probability differs by {parity.largest_difference:.1e} at most",
+        soft_wrap=True,
+    )
+    if described.top1 is not None:
+        console.print(f"  val top-1 {described.top1:.2%}")
+    speeds = (f"{size}: {ours:g} ({torchs:g})" for size, (ours, torchs) in parity.milliseconds.items())
+    console.print(f"  ms a batch of {', '.join(speeds)}; PyTorch's in brackets", soft_wrap=True)
