@@ -20,6 +20,7 @@ from . import (
     process,
     recipes,
     soup,
+    sweep,
     train,
     tune,
 )
@@ -71,6 +72,7 @@ app.command("convert")(convert.command)
 app.command("inspect")(inspect.command)
 app.command("train")(train.command)
 app.command("tune")(tune.command)
+app.command("sweep")(sweep.command)
 app.command("evaluate")(evaluate.command)
 app.command("soup")(soup.command)
 app.command("predict")(predict.command)
