@@ -14,9 +14,13 @@ if TYPE_CHECKING:
 
 WORST_CLASSES = 5
 
+EXPORTED = (".onnx", ".pt2")
+
 
 def command(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories; several also together.")],
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Run directories, several also together; or exported files.")
+    ],
     split: Annotated[str, typer.Option(help="train, val or test.")] = "val",
     checkpoint: Annotated[str, typer.Option(help="best or last.")] = "best",
     data: Annotated[Path | None, typer.Option(help="The data set, if it has moved since training, or another.")] = None,
@@ -41,7 +45,9 @@ def command(
         "tokens": tokens,
         "verify": verify,
     }
-    if len(runs) == 1:
+    if any(each.suffix in EXPORTED for each in runs):
+        _evaluate_exported(runs, split, data)
+    elif len(runs) == 1:
         evaluate_and_report(runs[0], split, **settings)
     else:
         _evaluate_together(runs, split, settings)
@@ -95,3 +101,16 @@ def _evaluate_together(roots: list[Path], split: str, settings: dict[str, Any]) 
     cells = (f"[bold]{cell}[/]" for cell in (f"{scores.top1:.2%}", f"{scores.top5:.2%}", f"{scores.loss:.4f}"))
     table.add_row(f"[bold]all {len(roots)} together[/]", *cells)
     console.print(table)
+
+
+def _evaluate_exported(files: list[Path], split: str, data: Path | None) -> None:
+    """Score exported files."""
+    from fastsketch.evaluation.exported import evaluate_exported
+
+    for file in files:
+        scores = evaluate_exported(file, data, split)
+        console.print(
+            f"[bold]{plain(file)}[/], {split}: top-1 {scores.top1:.2%}, top-5 {scores.top5:.2%}, "
+            f"loss {scores.loss:.4f}",
+            soft_wrap=True,
+        )

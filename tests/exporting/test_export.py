@@ -13,11 +13,14 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from fastsketch_cli.app import app
 from trained import CLASSES, MODELS, SIZE, convert_sketches, make_run, write_sketches
+from typer.testing import CliRunner
 
 from fastsketch import Classifier
 from fastsketch.errors import BackendMissing, ConfigError, DataError, FastSketchError
 from fastsketch.evaluation import evaluate_run
+from fastsketch.evaluation.exported import evaluate_exported
 from fastsketch.exporting import export as exporting
 from fastsketch.exporting.export import export_run
 from fastsketch.formats.metadata import DatasetMetadata
@@ -178,6 +181,37 @@ def test_a_missing_package_is_told(
     if missing == "onnxruntime":
         with pytest.raises(BackendMissing, match="onnxruntime cannot be imported"):
             Classifier.load(onnx_file)
+
+
+def test_an_exported_file_is_scored_as_the_run_is(run: Run, onnx_file: Path, sketches: Path, tmp_path: Path) -> None:
+    folder, _, _ = _val(run)
+    expected = evaluate_run(run, "train", device="cpu", flip=False)
+    scores = evaluate_exported(onnx_file, folder, "train")
+    assert (scores.top1, scores.top5) == (expected.scores.top1, expected.scores.top5)
+    assert scores.loss == pytest.approx(expected.scores.loss, abs=1e-4)
+    said = CliRunner().invoke(app, ["evaluate", str(onnx_file), "--data", str(folder), "--split", "train"])
+    assert f"top-1 {expected.scores.top1:.2%}" in said.stdout
+    for data, split, says in (
+        (None, "val", "names no data set"),
+        (folder, "test", "has no 'test' split"),
+        (tmp_path, "val", "is not a converted data set"),
+    ):
+        with pytest.raises(ConfigError, match=says):
+            evaluate_exported(onnx_file, data, split)
+    convert_sketches(sketches, tmp_path / "small", 40)
+    with pytest.raises(ConfigError, match=r"takes images of 48 px, .* has 40 px"):
+        evaluate_exported(onnx_file, tmp_path / "small")
+
+
+def test_the_command_tells_what_it_found(run: Run, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["export", str(run.root), "--to", "torch", "--out", str(tmp_path)])
+    assert result.exit_code == 0, result.stderr
+    said = " ".join(result.stdout.split())
+    assert "on 24 sketches top-1 is the same for 100.00%" in said
+    assert f"model card: {tmp_path}/README.md" in said
+    refused = CliRunner().invoke(app, ["export", str(run.root), "--to", "torch", "--out", str(tmp_path)])
+    assert refused.exit_code == 2
+    assert "model.pt2 is there already" in refused.stderr
 
 
 # ---------------------------------------------------------------------------------------------- somebody else's files
