@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from fastsketch.evaluation.evaluate import Evaluation, evaluate_run
+from fastsketch.evaluation.evaluate import evaluate_run
+from fastsketch.evaluation.result import Evaluation
 
 __all__ = ["Evaluation", "evaluate_run"]

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastsketch.errors import ConfigError
-from fastsketch.evaluation.evaluate import Evaluation, evaluate_run
+from fastsketch.evaluation.evaluate import evaluate_run
+from fastsketch.evaluation.result import Evaluation
 from fastsketch.formats.classes import difference
 from fastsketch.formats.metadata import split_parts
 from fastsketch.formats.pack import PackSplit

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from fastsketch import atomic
 from fastsketch.evaluation.metrics import ClassScores
 from fastsketch.evaluation.mistakes import Mistake, sketches_of
-
-if TYPE_CHECKING:
-    from fastsketch.evaluation.evaluate import Evaluation
+from fastsketch.evaluation.result import Evaluation
 
 
 def write_tables(evaluation: Evaluation) -> None:
