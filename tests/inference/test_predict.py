@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -138,7 +139,7 @@ def read_table(path: Path) -> list[dict[str, Any]]:
 
 
 def test_the_files_hold_the_rows(models: list[SavedModel], said: list[str], tmp_path: Path) -> None:
-    for format in FORMATS:
+    for format in FORMATS if find_spec("pyarrow") else set(FORMATS) - {"parquet"}:
         assert predict_into(tmp_path / f"x.{format}", table(format), models, SAMPLES) == len(ROWS)
     assert not list(tmp_path.glob("*.partial"))
     rows = read_table(tmp_path / "x.csv")
