@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -148,11 +148,12 @@ def _print(
     from fastsketch.inference.predict import predict
 
     write = table.writer(sys.stdout) if as_table or not sys.stdout.isatty() else _write_line(table.confidence)
-    for rows in predict(models, inputs, topk=table.topk, **options):
-        for _, row in rows:
-            write(row)
-        sys.stdout.flush()
-        on_rows(rows)
+    with closing(predict(models, inputs, topk=table.topk, **options)) as answered:
+        for rows in answered:
+            for _, row in rows:
+                write(row)
+            sys.stdout.flush()
+            on_rows(rows)
 
 
 def _write_line(confidence: float) -> Callable[[Row], object]:

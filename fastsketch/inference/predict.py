@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from functools import partial
 from itertools import chain, islice
 from typing import NamedTuple
@@ -72,7 +73,19 @@ def predict(
         FastSketchError: A decoding process was killed.
     """
     readings = tuple(dict.fromkeys(model.reading for model in models))
-    read = _read(inputs, readings, workers)
+    with closing(_read(inputs, readings, workers)) as read:  # an error's traceback would keep it, and its processes
+        yield from _answered(read, models, topk=topk, device=device, flip=flip)
+
+
+def _answered(
+    read: Iterator[tuple[list[Input], Decoded]],
+    models: Sequence[SavedModel],
+    *,
+    topk: int,
+    device: str,
+    flip: bool | None,
+) -> Iterator[list[tuple[Input, Row]]]:
+    """Show the model what was read; torch is imported for the first of it."""
     first = next(read, None)
     if first is None:
         return
@@ -100,7 +113,7 @@ def predict(
 
 def _read(
     inputs: Iterable[Input], readings: tuple[Reading, ...], workers: int
-) -> Iterator[tuple[list[Input], Decoded]]:
+) -> Generator[tuple[list[Input], Decoded], None, None]:
     """Read the inputs in order, chunk by chunk, ahead of who asks for them."""
     size = max(1, min(CHUNK, CHUNK_PIXELS // max(reading.size**2 for reading in readings)))
     remaining = iter(inputs)

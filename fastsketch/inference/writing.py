@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +70,10 @@ def predict_into(
     with RowJournal(partial_path(out), _question(models, table.topk, flip), resume=resume) as journal:
         for answered in _passed(journal, remaining):
             told([answered])
-        for chunk in predict(models, remaining, topk=table.topk, flip=flip, **options):
-            journal.append([row for _, row in chunk])
-            told(chunk)
+        with closing(predict(models, remaining, topk=table.topk, flip=flip, **options)) as chunks:
+            for chunk in chunks:
+                journal.append([row for _, row in chunk])
+                told(chunk)
         try:
             table.write(out, journal.rows())
         except OSError as error:

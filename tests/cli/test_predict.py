@@ -134,13 +134,25 @@ def test_a_mistake_is_told_in_a_line(
     assert "Traceback" not in result.stderr
 
 
-def test_what_is_broken_off_goes_on(run: Run, sketches: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_what_is_broken_off_goes_on(run: Run, sketches: Path, tmp_path: Path, workers: str) -> None:
     """Ctrl-C while a list of paths is still being written; then the whole list, with --resume."""
     paths = [str(path) for path in sorted(sketches.rglob("*.png"))] * 8
     whole = tmp_path / "whole.csv"
     assert call("predict", run.root, "-", "--out", whole, stdin="\n".join(paths)).exit_code == 0
     out = tmp_path / "x.csv"
-    command = [sys.executable, "-m", "fastsketch", "predict", str(run.root), "-", "--out", str(out), "--workers", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "fastsketch",
+        "predict",
+        str(run.root),
+        "-",
+        "--out",
+        str(out),
+        "--workers",
+        workers,
+    ]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         process.stdin.write("\n".join(paths[:200]) + "\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from itertools import islice
@@ -94,7 +94,7 @@ def test_no_input_needs_no_model(models: list[SavedModel]) -> None:
 def test_a_killed_worker_is_told(models: list[SavedModel], sketches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from concurrent.futures.process import BrokenProcessPool
 
-    def broken(*_: Any) -> Iterator[Any]:
+    def broken(*_: Any) -> Generator[Any, None, None]:
         raise BrokenProcessPool
         yield
 
