@@ -73,7 +73,7 @@ def predict(
         FastSketchError: A decoding process was killed.
     """
     readings = tuple(dict.fromkeys(model.reading for model in models))
-    with closing(_read(inputs, readings, workers)) as read:  # an error's traceback would keep it, and its processes
+    with closing(read_ahead(inputs, readings, workers)) as read:  # an error's traceback would keep its processes
         yield from _answered(read, models, topk=topk, device=device, flip=flip)
 
 
@@ -111,7 +111,7 @@ def _answered(
             log.info("%d inputs look %s: --%s reads them as drawings", count, look, option)
 
 
-def _read(
+def read_ahead(
     inputs: Iterable[Input], readings: tuple[Reading, ...], workers: int
 ) -> Generator[tuple[list[Input], Decoded], None, None]:
     """Read the inputs in order, chunk by chunk, ahead of who asks for them."""
