@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import redirect_stdout
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -45,7 +46,7 @@ def write_int8(source: Path, path: Path, description: Description, sketches: npt
     level = logging.root.level
     logging.root.setLevel(logging.ERROR)  # it logs its advice there
     try:
-        with TemporaryDirectory(prefix="fastsketch-int8-") as folder:
+        with TemporaryDirectory(prefix="fastsketch-int8-") as folder, redirect_stdout(None):  # and prints its progress
             prepared, made = Path(folder, "prepared.onnx"), Path(folder, "int8.onnx")
             quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
             quantize_static(
