@@ -11,10 +11,9 @@ from .console import NAME, console, plain
 
 if TYPE_CHECKING:
     from fastsketch.evaluation import Evaluation
+    from fastsketch.training.validation import Scores
 
 WORST_CLASSES = 5
-
-EXPORTED = (".onnx", ".pt2")
 
 
 def command(
@@ -45,6 +44,8 @@ def command(
         "tokens": tokens,
         "verify": verify,
     }
+    from fastsketch.inference.saved import EXPORTED
+
     if any(each.suffix in EXPORTED for each in runs):
         _evaluate_exported(runs, split, data)
     elif len(runs) == 1:
@@ -60,11 +61,7 @@ def evaluate_and_report(root: Path, split: str, **settings: Any) -> Evaluation:
     from fastsketch.evaluation import evaluate_run
 
     result = evaluate_run(root, split, **settings)
-    scores = result.scores
-    console.print(
-        f"[bold]{plain(root)}[/], {split}: top-1 {scores.top1:.2%}, top-5 {scores.top5:.2%}, loss {scores.loss:.4f}",
-        soft_wrap=True,
-    )
+    _print_scores(root, split, result.scores)
     temperature, before, after, fitted = result.calibration
     found = f"{temperature:.2f}, {'saved with the model' if fitted else 'which the model has'}"
     console.print(
@@ -108,9 +105,11 @@ def _evaluate_exported(files: list[Path], split: str, data: Path | None) -> None
     from fastsketch.evaluation.exported import evaluate_exported
 
     for file in files:
-        scores = evaluate_exported(file, data, split)
-        console.print(
-            f"[bold]{plain(file)}[/], {split}: top-1 {scores.top1:.2%}, top-5 {scores.top5:.2%}, "
-            f"loss {scores.loss:.4f}",
-            soft_wrap=True,
-        )
+        _print_scores(file, split, evaluate_exported(file, data, split))
+
+
+def _print_scores(path: Path, split: str, scores: Scores) -> None:
+    console.print(
+        f"[bold]{plain(path)}[/], {split}: top-1 {scores.top1:.2%}, top-5 {scores.top5:.2%}, loss {scores.loss:.4f}",
+        soft_wrap=True,
+    )

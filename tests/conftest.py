@@ -21,6 +21,9 @@ from shapes import CLASSES, draw_shape
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from fastsketch.formats.metadata import DatasetMetadata
+    from fastsketch.training.run.directory import Run
+
 # The tests' networks are tiny: a second thread costs more than it gains, and on a busy machine a hundred times more.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # What `fastsketch tune` found on this machine must not change what the tests do.
@@ -98,6 +101,30 @@ def draw_shapes() -> Callable[..., Path]:
 def shapes(tmp_path_factory: pytest.TempPathFactory, draw_shapes: Callable[..., Path]) -> Path:
     """An ImageFolder without splits: 3 classes of 20 drawn shapes at 64 px. Shared: do not write to it."""
     return draw_shapes(tmp_path_factory.mktemp("shapes"), per_class=20)
+
+
+@pytest.fixture(scope="module")
+def sketches(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 sketches of six classes, of every kind that `convert` reads; in a folder of the module's own."""
+    from trained import write_sketches
+
+    return write_sketches(tmp_path_factory.mktemp("work") / "sketches")
+
+
+@pytest.fixture(scope="module")
+def data(sketches: Path) -> DatasetMetadata:
+    """The same, converted into `data` beside them."""
+    from trained import convert_sketches
+
+    return convert_sketches(sketches, sketches.parent / "data")
+
+
+@pytest.fixture(scope="module")
+def run(sketches: Path, data: DatasetMetadata) -> Run:
+    """A small CNN of random weights, as training on them would have left it."""
+    from trained import MODELS, make_run
+
+    return make_run(sketches.parent / "run", data, sketches.parent / "data", **MODELS["cnn"])
 
 
 @pytest.fixture

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
 from fastsketch.config.section import Images, PathName, Section, Seed, Side, Word, Workers
+
+Resize: TypeAlias = Literal["bilinear", "box", "bicubic", "lanczos", "nearest"]
+Invert: TypeAlias = Literal["no", "auto", "yes"]
 
 
 class ConvertConfig(Section):
@@ -28,8 +31,8 @@ class ConvertConfig(Section):
     """
 
     size: Side = 224
-    resize: Literal["bilinear", "box", "bicubic", "lanczos", "nearest"] = "bilinear"
-    invert: Literal["no", "auto", "yes"] = "no"
+    resize: Resize = "bilinear"
+    invert: Invert = "no"
     clean_photo: bool = False
     split: Word | None = None
     seed: Seed = 0

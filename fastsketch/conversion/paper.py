@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fastsketch.conversion.reading import Reading
-from fastsketch.errors import BackendMissing
 from fastsketch.ink import INK_THRESHOLD, PAPER
+from fastsketch.optional import import_optional
 
 DARK = PAPER / 2
 """Paper whose median is darker than this is meant to be dark."""
@@ -96,10 +96,7 @@ def require_opencv() -> Any:
     Raises:
         BackendMissing: It is not installed.
     """
-    try:
-        import cv2
-    except ImportError as error:
-        raise BackendMissing.of("OpenCV", error, "photo") from error
+    cv2 = import_optional("cv2", "OpenCV", "photo")
     cv2.setNumThreads(1)
     return cv2
 

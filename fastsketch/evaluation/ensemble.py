@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from fastsketch.errors import ConfigError
 from fastsketch.evaluation.evaluate import evaluate_run
 from fastsketch.evaluation.result import Evaluation
-from fastsketch.formats.classes import difference
+from fastsketch.formats.classes import check_same_classes
 from fastsketch.formats.metadata import split_parts
 from fastsketch.formats.pack import PackSplit
 from fastsketch.training.run.directory import Run
@@ -47,10 +47,8 @@ def evaluate_ensemble(runs: Sequence[Run | str | Path], split: str = "val", **se
     opened = [Run.open(Run.of(run).root) for run in runs]
     first = opened[0].dataset().classes
     for other in opened[1:]:
-        if (classes := other.dataset().classes) != first:
-            raise ConfigError(
-                f"{other.root} was trained on other classes than {opened[0].root}", hint=difference(first, classes)
-            )
+        message = f"{other.root} was trained on other classes than {opened[0].root}"
+        check_same_classes(first, other.dataset().classes, message)
     members = [evaluate_run(run, split, **settings) for run in opened]
     ids = _ids(members[0])
     for member in members[1:]:

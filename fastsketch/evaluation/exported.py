@@ -6,14 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastsketch.errors import ConfigError
-from fastsketch.formats.classes import difference
+from fastsketch.formats.classes import check_same_classes
 from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.inference.saved import SavedModel
 
 if TYPE_CHECKING:
     from fastsketch.training.validation import Scores
-
-BATCH = 64
 
 
 def evaluate_exported(path: str | Path, data: str | Path | None, split: str = "val") -> Scores:
@@ -35,8 +33,7 @@ def evaluate_exported(path: str | Path, data: str | Path | None, split: str = "v
     folder = Path(data)
     dataset = DatasetMetadata.load(folder)
     dataset.split(split)
-    if dataset.classes != saved.classes:
-        raise ConfigError(f"{folder} has other classes than {path}", hint=difference(saved.classes, dataset.classes))
+    check_same_classes(saved.classes, dataset.classes, f"{folder} has other classes than {path}")
     if dataset.size != saved.reading.size:
         raise ConfigError(
             f"{path} takes images of {saved.reading.size} px, {folder} has {dataset.size} px",
@@ -45,7 +42,7 @@ def evaluate_exported(path: str | Path, data: str | Path | None, split: str = "v
 
     import torch  # from here on there is something to compute
 
-    from fastsketch.inference.classifier import Member
+    from fastsketch.inference.classifier import BATCH, Member
     from fastsketch.loaders import Sampling, open_loader
     from fastsketch.training.validation import accuracy_metrics, validate
 

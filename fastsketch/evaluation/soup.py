@@ -14,7 +14,7 @@ from typing import NamedTuple
 from fastsketch import atomic
 from fastsketch.errors import ConfigError
 from fastsketch.evaluation.subject import Subject
-from fastsketch.formats.classes import difference
+from fastsketch.formats.classes import check_same_classes
 from fastsketch.training.run.directory import Run
 
 SPLIT = "val"
@@ -89,11 +89,8 @@ def _check_alike(first: Subject, other: Subject) -> None:
     Raises:
         ConfigError: They do not.
     """
-    if other.dataset.classes != first.dataset.classes:
-        raise ConfigError(
-            f"{other.run.root} was trained on other classes than {first.run.root}",
-            hint=difference(first.dataset.classes, other.dataset.classes),
-        )
+    message = f"{other.run.root} was trained on other classes than {first.run.root}"
+    check_same_classes(first.dataset.classes, other.dataset.classes, message)
     if other.dataset.checksum() != first.dataset.checksum():
         raise ConfigError(f"{other.run.root} was trained on another data set than {first.run.root}")
     for key in ("name", "head_hidden", "tokens", "eval_tokens"):

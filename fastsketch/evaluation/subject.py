@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fastsketch.config import Recipe
 from fastsketch.errors import ConfigError, DataError
-from fastsketch.formats.classes import difference
+from fastsketch.formats.classes import check_same_classes
 from fastsketch.formats.metadata import FILE_NAME, DatasetMetadata, split_parts
 from fastsketch.inference.saved import CHECKPOINTS
 from fastsketch.training.run.directory import Run
@@ -127,11 +127,8 @@ def _places(run: Run, path: Path) -> Iterator[Path]:
 
 
 def _check_fit(run: Run, trained: DatasetMetadata, folder: Path, dataset: DatasetMetadata) -> None:
-    if trained.classes != dataset.classes:
-        raise ConfigError(
-            f"{folder} has other classes than the data set that {run.root} was trained on",
-            hint=difference(trained.classes, dataset.classes),
-        )
+    message = f"{folder} has other classes than the data set that {run.root} was trained on"
+    check_same_classes(trained.classes, dataset.classes, message)
     if trained.size != dataset.size:
         raise ConfigError(
             f"{run.root} was trained on {trained.size} px images, {folder} has {dataset.size} px",

@@ -25,7 +25,7 @@ from fastsketch.formats.pack import PackSplit
 from fastsketch.inference.classifier import BATCH, Member
 from fastsketch.inference.description import Description
 from fastsketch.inference.exported import Exported, require_onnxruntime
-from fastsketch.inference.saved import CHECKPOINTS, SavedModel
+from fastsketch.inference.saved import SavedModel
 from fastsketch.models.ink_tokens import keep_inked, kept_in_evaluation
 from fastsketch.training.run.checkpoint import load_model
 from fastsketch.training.run.directory import Run
@@ -81,8 +81,6 @@ def export_run(
     run = Run.open(Run.of(run).root)
     if to not in TARGETS:
         raise ConfigError(f"no target '{to}'", hint=f"there are: {', '.join(TARGETS)}")
-    if checkpoint not in CHECKPOINTS:
-        raise ConfigError(f"no checkpoint '{checkpoint}'", hint=f"there are: {', '.join(CHECKPOINTS)}")
     if int8 and to != "onnx":
         raise ConfigError("--int8 is of ONNX", hint="leave it out, or take --to onnx")
     if to == "onnx":
@@ -93,8 +91,8 @@ def export_run(
     there = [folder / name for name in names if (folder / name).exists()]
     if there and not overwrite:
         raise ConfigError(f"{there[0]} is there already", hint="choose another --out, or replace it with --overwrite")
+    validation, training = _sketches(run, checkpoint, data, int8=int8)
     saved = SavedModel.find(run, checkpoint)
-    validation, training = _sketches(run, data, int8=int8)
     member, graph, description = _load(saved, dense=dense)
     program = exported_program(graph, saved.reading.size)
     write = partial(write_pt2, program) if to == "torch" else partial(save_onnx, onnx_model(program))
@@ -110,9 +108,9 @@ def export_run(
     return files
 
 
-def _sketches(run: Run, data: Path | None, *, int8: bool) -> tuple[PackSplit, PackSplit | None]:
+def _sketches(run: Run, checkpoint: str, data: Path | None, *, int8: bool) -> tuple[PackSplit, PackSplit | None]:
     """The validation sketches, and the training ones where they are needed."""
-    subject = Subject.of(run, "val" if "val" in run.dataset().splits else "train", "best", data, None, None)
+    subject = Subject.of(run, "val" if "val" in run.dataset().splits else "train", checkpoint, data, None, None)
     split = PackSplit(subject.folder, subject.dataset, subject.split)
     return split, PackSplit(subject.folder, subject.dataset, "train") if int8 else None
 

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 
 from fastsketch import atomic
-from fastsketch.errors import BackendMissing
 from fastsketch.exporting.graph import ExportedGraph
 from fastsketch.inference.description import KEY, Description
+from fastsketch.optional import import_optional
 
 
 def exported_program(graph: ExportedGraph, size: int) -> Any:
@@ -65,12 +65,8 @@ def require_onnx() -> Any:
     Raises:
         BackendMissing: They are not installed.
     """
-    try:
-        import onnx
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise BackendMissing.of("onnx", error, "onnx") from error
-    return onnx
+    import_optional("onnxscript", "onnx", "onnx")
+    return import_optional("onnx", "onnx", "onnx")
 
 
 @contextmanager

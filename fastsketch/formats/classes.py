@@ -1,15 +1,25 @@
-"""How two lists of classes differ, in words."""
+"""Whether two models, or a model and a data set, know the same classes."""
 
 from __future__ import annotations
 
-from fastsketch.errors import one_line
+from fastsketch.errors import ConfigError, one_line
 
 MOST_NAMED = 3
 """So many of the classes that differ are named."""
 
 
-def difference(own: list[str], others: list[str]) -> str:
-    """How the classes of another differ from one's own, which they do, in a line."""
+def check_same_classes(own: list[str], others: list[str], message: str) -> None:
+    """Make sure that another's classes are one's own, in the same order.
+
+    Raises:
+        ConfigError: They are not: `message`, and how they differ.
+    """
+    if own != others:
+        raise ConfigError(message, hint=_difference(own, others))
+
+
+def _difference(own: list[str], others: list[str]) -> str:
+    """How two lists of classes differ, in a line."""
     sides = (("lacks", set(own) - set(others)), ("has besides", set(others) - set(own)))
     differing = [f"{verb} {_named(sorted(names))}" for verb, names in sides if names]
     if differing:

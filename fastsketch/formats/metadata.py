@@ -11,11 +11,12 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, model_validator
 
 from fastsketch import atomic
+from fastsketch.config.data import Invert
 from fastsketch.errors import ConfigError, DataError, one_line
 from fastsketch.formats.files import FileRecord
 from fastsketch.formats.names import FORMATS, format_names, pack_names
@@ -117,7 +118,7 @@ class DatasetMetadata(_Model):
     classes: Annotated[list[Name], Field(min_length=1)]
     splits: dict[str, SplitRecord]
     skipped: list[Skipped]
-    invert: Literal["no", "auto", "yes"] = "no"
+    invert: Invert = "no"
     clean_photo: bool = False
     looks_inverted: NonNegativeInt = 0
     looks_gray: NonNegativeInt = 0

@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fastsketch.errors import BackendMissing, DataError, one_line
+from fastsketch.errors import DataError, one_line
 from fastsketch.inference.description import KEY, Description
+from fastsketch.optional import import_optional
 
 _PLAIN = ("weight_", "tensor_")
 """How names of files begin, in a `.pt2`, that hold nothing but numbers."""
@@ -78,10 +79,7 @@ def require_onnxruntime() -> Any:
     Raises:
         BackendMissing: It is not installed.
     """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise BackendMissing.of("onnxruntime", error, "onnx") from error
+    onnxruntime = import_optional("onnxruntime", "onnxruntime", "onnx")
     onnxruntime.set_default_logger_severity(3)
     return onnxruntime
 

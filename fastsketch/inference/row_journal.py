@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
@@ -13,6 +13,7 @@ from typing import Any
 
 from fastsketch.errors import ConfigError, DataError, FastSketchError, one_line
 from fastsketch.inference.rows import Row
+from fastsketch.training.run.saving import saving
 
 SYNC_SECONDS = 2.0
 """What was written longer ago than so is on the disk."""
@@ -157,12 +158,5 @@ class RowJournal:
                 f"another process is writing {self.path}", hint="wait until it is done, or choose another --out"
             ) from error
 
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise FastSketchError(
-                f"{self.path} cannot be written: {error.strerror or error}",
-                hint="once that is mended, the same command with --resume goes on",
-            ) from error
+    def _told(self) -> AbstractContextManager[None]:
+        return saving(self.path, hint="once that is mended, the same command with --resume goes on")

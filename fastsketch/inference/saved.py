@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, get_args
 
 from xxhash import xxh3_128
 
 from fastsketch.config import TrainingConfig
+from fastsketch.config.data import Invert
 from fastsketch.conversion.paper import require_opencv
 from fastsketch.conversion.reading import Reading
 from fastsketch.errors import ConfigError, DataError
-from fastsketch.formats.classes import difference
+from fastsketch.formats.classes import check_same_classes
 from fastsketch.training.run.directory import Run
 from fastsketch.training.run.model_files import SavedConfig, checksum_of, holds_model
 
@@ -25,7 +26,7 @@ CHECKPOINTS = ("best", "last")
 EXPORTED = (".onnx", ".pt2")
 """How names of exported files end."""
 
-INVERT = ("no", "auto", "yes")
+INVERT = get_args(Invert)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,11 +145,8 @@ class SavedModel:
         if not found:
             raise ConfigError("no model is named", hint="name a run, or several that are to be asked together")
         for other in found[1:]:
-            if other.classes != found[0].classes:
-                raise ConfigError(
-                    f"{other.folder} is of other classes than {found[0].folder}",
-                    hint=difference(found[0].classes, other.classes),
-                )
+            message = f"{other.folder} is of other classes than {found[0].folder}"
+            check_same_classes(found[0].classes, other.classes, message)
         return found
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, Literal, TextIO
 
 from fastsketch import atomic
-from fastsketch.errors import BackendMissing, ConfigError
+from fastsketch.errors import ConfigError
 from fastsketch.inference.rows import Row
+from fastsketch.optional import import_optional
 
 FORMATS = ("csv", "jsonl", "parquet", "submission")
 
@@ -139,9 +140,4 @@ def _groups(rows: Iterable[Row]) -> Iterator[Sequence[Row]]:
 
 
 def _pyarrow() -> tuple[Any, Any]:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise BackendMissing.of("pyarrow", error, "parquet") from error
-    return pyarrow, pyarrow.parquet
+    return import_optional("pyarrow", "pyarrow", "parquet"), import_optional("pyarrow.parquet", "pyarrow", "parquet")

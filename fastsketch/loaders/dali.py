@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,9 +13,10 @@ import torch
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
-from fastsketch.errors import BackendMissing, DataError, one_line
+from fastsketch.errors import DataError, one_line
 from fastsketch.formats.tar import IMAGE, TARGET
 from fastsketch.loaders.base import Batch, Sampling, derived_seed
+from fastsketch.optional import import_optional
 from fastsketch.workers import available_cpus
 
 SHUFFLE_BYTES = 1 << 28
@@ -32,11 +32,8 @@ def import_dali(module: str) -> Any:
     Raises:
         BackendMissing: DALI is not installed.
     """
-    try:
-        return importlib.import_module(f"nvidia.dali.{module}")
-    except ImportError as error:
-        extra = "dali-cu12" if (torch.version.cuda or "").startswith("12") else "dali-cu13"
-        raise BackendMissing.of("DALI", error, extra, " (Linux only)") from error
+    extra = "dali-cu12" if (torch.version.cuda or "").startswith("12") else "dali-cu13"
+    return import_optional(f"nvidia.dali.{module}", "DALI", extra, " (Linux only)")
 
 
 class DALILoader:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
@@ -112,11 +112,5 @@ def with_override(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
     Raises:
         ConfigError: A key is none of a recipe's, or a value will not do.
     """
-    return load_recipe(recipe, [f"{key}={_as_yaml(value)}" for key, value in values.items()])
-
-
-def _as_yaml(value: object) -> str:
-    if isinstance(value, float):
-        assert math.isfinite(value)
-        return repr(value) if "." in repr(value) or "e" not in repr(value) else repr(value).replace("e", ".0e")
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
+    return load_recipe(recipe, [f"{key}={text}" for key, text in texts.items()])

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastsketch.config import Recipe
-from fastsketch.errors import BackendMissing, ConfigError, FastSketchError
+from fastsketch.errors import ConfigError, FastSketchError
+from fastsketch.optional import import_optional
 from fastsketch.sweeping.space import Space, suggest, with_override
 from fastsketch.training.run.directory import Run
 from fastsketch.training.run.metrics import EpochRecord, best_record, read_records
@@ -118,10 +119,7 @@ def require_optuna() -> Any:
     Raises:
         BackendMissing: It is not installed.
     """
-    try:
-        import optuna
-    except ImportError as error:
-        raise BackendMissing.of("optuna", error, "sweep") from error
+    optuna = import_optional("optuna", "optuna", "sweep")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna
 

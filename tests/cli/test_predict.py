@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from fastsketch_cli.app import app
-from trained import MODELS, convert_sketches, make_run, write_sketches
+from trained import MODELS, make_run
 from typer.testing import CliRunner, Result
 
 from fastsketch import Classifier
@@ -22,17 +22,6 @@ from fastsketch.training.run.directory import Run
 
 def call(*arguments: object, stdin: str | None = None) -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments], input=stdin)
-
-
-@pytest.fixture(scope="module")
-def sketches(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_sketches(tmp_path_factory.mktemp("work") / "sketches")
-
-
-@pytest.fixture(scope="module")
-def run(sketches: Path) -> Run:
-    data = sketches.parent / "data"
-    return make_run(sketches.parent / "run", convert_sketches(sketches, data), data, **MODELS["cnn"])
 
 
 @pytest.fixture(scope="module")

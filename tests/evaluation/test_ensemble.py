@@ -24,16 +24,6 @@ from fastsketch.training.run.checkpoint import load_model, save_model
 from fastsketch.training.run.directory import Run
 
 
-@pytest.fixture(scope="module")
-def sketches(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_sketches(tmp_path_factory.mktemp("work") / "sketches")
-
-
-@pytest.fixture(scope="module")
-def data(sketches: Path) -> DatasetMetadata:
-    return convert_sketches(sketches, sketches.parent / "data")
-
-
 def test_the_mean_of_the_probabilities_is_scored(sketches: Path, data: DatasetMetadata, tmp_path: Path) -> None:
     """Of other architectures and sizes; to the digit what the classifier says of the same files."""
     small = convert_sketches(sketches, tmp_path / "small", 40)

@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 from fastsketch_cli.app import app
-from trained import CLASSES, MODELS, SIZE, convert_sketches, make_run, write_sketches
+from trained import CLASSES, MODELS, SIZE, convert_sketches, make_run
 from typer.testing import CliRunner
 
 from fastsketch import Classifier
@@ -31,21 +31,6 @@ from fastsketch.training.run.directory import Run
 pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 onnxruntime = pytest.importorskip("onnxruntime")
-
-
-@pytest.fixture(scope="module")
-def sketches(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_sketches(tmp_path_factory.mktemp("work") / "sketches")
-
-
-@pytest.fixture(scope="module")
-def data(sketches: Path) -> DatasetMetadata:
-    return convert_sketches(sketches, sketches.parent / "data")
-
-
-@pytest.fixture(scope="module")
-def run(sketches: Path, data: DatasetMetadata) -> Run:
-    return make_run(sketches.parent / "run", data, sketches.parent / "data", **MODELS["cnn"])
 
 
 @pytest.fixture(scope="module")

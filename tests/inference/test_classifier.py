@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from trained import CLASSES, MODELS, SIZE, convert_sketches, make_run, picture, write_sketches
+from trained import CLASSES, MODELS, SIZE, convert_sketches, make_run, picture
 
 from fastsketch import Classifier, ConvertConfig, convert_dataset, open_source
 from fastsketch.config import ModelConfig
@@ -27,17 +27,8 @@ from fastsketch.inference.sketch import read_sketch
 from fastsketch.models import create_model
 from fastsketch.preprocess import Preprocess
 from fastsketch.training.run.checkpoint import save_model
+from fastsketch.training.run.directory import Run
 from fastsketch.training.run.model_files import save_temperature
-
-
-@pytest.fixture(scope="module")
-def sketches(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_sketches(tmp_path_factory.mktemp("work") / "sketches")
-
-
-@pytest.fixture(scope="module")
-def data(sketches: Path) -> DatasetMetadata:
-    return convert_sketches(sketches, sketches.parent / "data")
 
 
 def assert_same(found: Sequence[Prediction], expected: Sequence[Prediction]) -> None:
@@ -65,8 +56,8 @@ def test_files_are_seen_as_validation_sees_them(
 
 
 @pytest.fixture(scope="module")
-def classifier(sketches: Path, data: DatasetMetadata) -> Classifier:
-    return Classifier.load(make_run(sketches.parent / "run", data, sketches.parent / "data", **MODELS["cnn"]).root)
+def classifier(run: Run) -> Classifier:
+    return Classifier.load(run.root)
 
 
 def test_a_file_a_picture_and_its_pixels_are_the_same(classifier: Classifier, tmp_path: Path) -> None:

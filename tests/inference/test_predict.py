@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from trained import CLASSES, MODELS, convert_sketches, make_run, write_sketches
+from trained import CLASSES
 
 from fastsketch import Classifier
 from fastsketch.conversion.decode import Reading
@@ -31,17 +31,6 @@ from fastsketch.inference.saved import SavedModel
 from fastsketch.inference.tables import FORMATS, Submission, Table
 from fastsketch.inference.writing import partial_path, predict_into
 from fastsketch.training.run.directory import Run
-
-
-@pytest.fixture(scope="module")
-def sketches(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_sketches(tmp_path_factory.mktemp("work") / "sketches")
-
-
-@pytest.fixture(scope="module")
-def run(sketches: Path) -> Run:
-    data = sketches.parent / "data"
-    return make_run(sketches.parent / "run", convert_sketches(sketches, data), data, **MODELS["cnn"])
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ does W&B unless WANDB_MODE says otherwise.
 
 from __future__ import annotations
 
-import importlib
 import logging
 import netrc
 import os
@@ -20,7 +19,8 @@ import yaml
 
 from fastsketch import atomic
 from fastsketch.config import Recipe
-from fastsketch.errors import BackendMissing, ConfigError, FastSketchError
+from fastsketch.errors import ConfigError, FastSketchError
+from fastsketch.optional import import_optional
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class TensorBoard:
     @staticmethod
     def load() -> Any:
         """The module; see `check_loggers`."""
-        return _import("torch.utils.tensorboard", "TensorBoard", "tensorboard")
+        return import_optional("torch.utils.tensorboard", "TensorBoard", "tensorboard")
 
     def begin(self, earlier: Sequence[Row]) -> None:
         """Purge what an earlier session wrote of epochs that it did not save."""
@@ -110,7 +110,7 @@ class WeightsAndBiases:
         # it says before there is a run cannot be silenced by the run's settings.
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         os.environ.setdefault("WANDB_SILENT", "true")
-        wandb = _import("wandb", "W&B", "wandb")
+        wandb = import_optional("wandb", "W&B", "wandb")
         if _wandb_mode() in _ONLINE and not _wandb_key():
             raise ConfigError(
                 "WANDB_MODE asks for W&B online, but nobody is logged in",
@@ -164,14 +164,6 @@ _LOGGERS: dict[str, type[TensorBoard] | type[WeightsAndBiases]] = {
     "tensorboard": TensorBoard,
     "wandb": WeightsAndBiases,
 }
-
-
-def _import(module: str, name: str, extra: str) -> Any:
-    """An optional module."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise BackendMissing.of(name, error, extra) from error
 
 
 def _scalars(row: Row) -> list[tuple[str, float]]:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 
 from fastsketch import atomic
+from fastsketch.config.data import Invert, Resize
 from fastsketch.errors import DataError
 from fastsketch.training.run.saving import saving
 
@@ -37,8 +38,8 @@ class SavedReading(BaseModel):
     """How originals became what the model was trained on."""
 
     size: _Side
-    resize: Literal["bilinear", "box", "bicubic", "lanczos", "nearest"] = "bilinear"
-    invert: Literal["no", "auto", "yes"] = "no"
+    resize: Resize = "bilinear"
+    invert: Invert = "no"
     clean_photo: bool = False
 
 

@@ -15,9 +15,12 @@ _FULL = 1 << 20
 """With fewer bytes left a disk is full, whatever the writer says."""
 
 
+GO_ON = "what was saved before is whole: make room for it, and the same command continues the run"
+
+
 @contextmanager
-def saving(path: Path) -> Iterator[None]:
-    """Around writing `path`, a file or a folder of a run: whatever the writer raises becomes one line that names it.
+def saving(path: Path, hint: str = GO_ON) -> Iterator[None]:
+    """Around writing `path`: whatever the writer raises becomes one line that names it.
 
     Python raises an OSError, which names no file if it was a `write` that failed; safetensors an error of its own;
     torch a RuntimeError that says where in its sources.
@@ -32,7 +35,7 @@ def saving(path: Path) -> Iterator[None]:
     except (OSError, SafetensorError, RuntimeError) as error:
         raise FastSketchError(
             f"{path} cannot be written: {_reason(error, path)}",
-            hint="what was saved before is whole: make room for it, and the same command continues the run",
+            hint=hint,
         ) from error
 
 
