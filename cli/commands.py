@@ -19,6 +19,7 @@ from . import (
     preview,
     process,
     recipes,
+    serve,
     soup,
     sweep,
     train,
@@ -76,6 +77,7 @@ app.command("sweep")(sweep.command)
 app.command("evaluate")(evaluate.command)
 app.command("soup")(soup.command)
 app.command("predict")(predict.command)
+app.command("serve")(serve.command)
 app.command("export")(export.command)
 app.command("preview")(preview.command)
 app.command("recipes")(recipes.command)

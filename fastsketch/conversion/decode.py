@@ -53,13 +53,27 @@ def decode_seen(sample: Sample, reading: Reading) -> Seen:
             drawing.
     """
     if isinstance(sample, StrokeSample):
-        try:
-            strokes = fit_to_canvas(parse_drawing(sample.line), STROKE_MARGIN)
-        except ValueError as error:
-            raise DecodeError(one_line(error, 200)) from error
-        return rasterise(strokes, reading.size, STROKE_WIDTH), Look()
+        return draw_strokes(sample.line, reading.size), Look()
     with _told():
         return _stored(read_gray(sample.path, reading.size), reading)
+
+
+def draw_strokes(line: bytes, size: int, width: float = STROKE_WIDTH) -> npt.NDArray[np.uint8]:
+    """Draw a Quick, Draw! record as large as the margin allows: uint8 [size, size], paper = 255.
+
+    Args:
+        line: JSON.
+        size: Side in pixels.
+        width: Of lines, as a share of the side.
+
+    Raises:
+        DecodeError: It is no drawing.
+    """
+    try:
+        strokes = fit_to_canvas(parse_drawing(line), STROKE_MARGIN)
+    except ValueError as error:
+        raise DecodeError(one_line(error, 200)) from error
+    return rasterise(strokes, size, width)
 
 
 def decode_content(content: bytes, reading: Reading) -> Seen:

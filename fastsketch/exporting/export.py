@@ -29,7 +29,7 @@ from fastsketch.inference.saved import SavedModel
 from fastsketch.models.ink_tokens import keep_inked, kept_in_evaluation
 from fastsketch.training.run.checkpoint import load_model
 from fastsketch.training.run.directory import Run
-from fastsketch.training.run.model_files import SavedConfig, SavedReading
+from fastsketch.training.run.model_files import SavedReading
 
 TARGETS = {"onnx": "model.onnx", "torch": "model.pt2"}
 INT8 = "model.int8.onnx"
@@ -80,7 +80,7 @@ def export_run(
     """
     run = Run.open(Run.of(run).root)
     if to not in TARGETS:
-        raise ConfigError(f"no target '{to}'", hint=f"there are: {', '.join(TARGETS)}")
+        raise ConfigError(f"no target '{to}'", hint=f"there are: {', '.join((*TARGETS, 'page'))}")
     if int8 and to != "onnx":
         raise ConfigError("--int8 is of ONNX", hint="leave it out, or take --to onnx")
     if to == "onnx":
@@ -124,7 +124,7 @@ def _load(saved: SavedModel, *, dense: bool) -> tuple[Member, ExportedGraph, Des
     size = saved.reading.size
     graph = ExportedGraph(model, preprocess, size, flip=saved.flip, temperature=saved.temperature)
     description = Description(
-        model=SavedConfig.read(saved.folder).architecture,
+        model=saved.architecture,
         classes=saved.classes,
         reading=SavedReading.model_validate(saved.reading._asdict()),
         temperature=saved.temperature,

@@ -37,6 +37,7 @@ class SavedModel:
 
     Attributes:
         folder: With `model.safetensors` and `config.json`; or a file that was exported.
+        architecture: timm's name of it.
         classes: Their names, in label order.
         reading: How an original became what the model was trained on.
         flip: Whether each image's mirror image is shown too.
@@ -45,6 +46,7 @@ class SavedModel:
     """
 
     folder: Path
+    architecture: str
     classes: list[str]
     reading: Reading
     flip: bool
@@ -76,19 +78,20 @@ class SavedModel:
                 raise DataError(f"{root / 'config.json'} does not name the model's classes")
             precision = TrainingConfig().precision
             reading = Reading(saved.size) if saved.reading is None else Reading.of(saved.reading)
-            return cls(root, saved.label_names, reading, False, precision, saved.temperature)
+            return cls(root, saved.architecture, saved.label_names, reading, False, precision, saved.temperature)
         run = Run.open(root)
         folder = run.root / checkpoint
         if checkpoint not in CHECKPOINTS or not holds_model(folder):
             raise ConfigError(f"{folder} holds no model", hint="a run has best and last, as soon as an epoch is over")
-        recipe, dataset = run.recipe(), run.dataset()
+        recipe, dataset, saved = run.recipe(), run.dataset(), SavedConfig.read(folder)
         return cls(
             folder,
+            saved.architecture,
             dataset.classes,
             Reading.of(dataset),
             recipe.evaluation.flip,
             recipe.training.precision,
-            SavedConfig.read(folder).temperature,
+            saved.temperature,
         )
 
     @classmethod
@@ -99,7 +102,7 @@ class SavedModel:
 
         described = describe(path)
         # Mirror image and temperature are inside.
-        return cls(path, described.classes, Reading.of(described.reading), False, "float32", 1.0)
+        return cls(path, described.model, described.classes, Reading.of(described.reading), False, "float32", 1.0)
 
     @property
     def exported(self) -> bool:

@@ -1,0 +1,172 @@
+"""What is answered, path by path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+import torch
+from anyio import CapacityLimiter, fail_after, to_thread
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from fastsketch.inference.classifier import Classifier
+from fastsketch.serve import openapi, page_files
+from fastsketch.serve.batching import Batcher, Busy
+from fastsketch.serve.bodies import MOST_BYTES, Pixels, Refused, reader_of
+from fastsketch.serve.gallery import Gallery
+from fastsketch.serve.keep import Keeper
+from fastsketch.serve.schema import Answer, Health, ModelInfo, Neighbours
+from fastsketch.serve.sight import sight_of
+from fastsketch.version import __version__
+from fastsketch.workers import available_cpus
+
+MOST_BYTES_AT_ONCE = 64 << 20
+"""Of all bodies that are being read."""
+
+BODY_SECONDS = 10.0
+"""For which a body may take to come."""
+
+NEIGHBOURS = 3
+"""Training sketches of a class."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """What is served.
+
+    Attributes:
+        classifier: Who answers; the first of its members shows what it sees.
+        name: Of the model.
+        gallery: Of that member's training sketches; None where they are not there.
+        keeper: What keeps what was drawn; None for nothing.
+        token: See `Guard`.
+        origins: Likewise.
+    """
+
+    classifier: Classifier
+    name: str
+    gallery: Gallery | None = None
+    keeper: Keeper | None = None
+    token: str | None = None
+    origins: Sequence[str] = ()
+
+
+class API:
+    """The answers; each raises `Refused` or `Busy` instead of one."""
+
+    def __init__(self, served: Served) -> None:
+        self._served = served
+        self._classifier = served.classifier
+        self.batcher = Batcher[Pixels, torch.Tensor](partial(_probabilities, served.classifier))
+        self._decoding = CapacityLimiter(available_cpus())
+        self._bytes = 0
+        self._page = page_files.served()
+        self._openapi = openapi.document()
+
+    async def predict(self, request: Request) -> Response:
+        """`schema.Answer`."""
+        topk, sight = _topk(request), request.query_params.get("sight", "0") in ("1", "true")
+        pixels = await self._pixels(request)
+        [found] = self._classifier.ranked((await self.batcher.ask(pixels))[None], topk)
+        answer = Answer(labels=[*found.labels], probabilities=[*found.probabilities], ids=[*found.ids])
+        if sight:
+            member = self._classifier.members[0]
+            answer.sight = await self._in_thread(partial(sight_of, member, pixels[member.reading]))
+        return _json(answer)
+
+    async def neighbours(self, request: Request) -> Response:
+        """`schema.Neighbours`."""
+        gallery, topk = self._served.gallery, _topk(request)
+        if gallery is None:
+            raise Refused(404, "there are no training sketches to compare with")
+        pixels = await self._pixels(request)
+        [found] = self._classifier.ranked((await self.batcher.ask(pixels))[None], topk)
+        image = pixels[self._classifier.members[0].reading]
+        nearest = await gallery.nearest(image, found.ids, found.labels, NEIGHBOURS, self.batcher.do)
+        return _json(Neighbours(neighbours=nearest))
+
+    async def model(self, request: Request) -> Response:
+        """`schema.ModelInfo`."""
+        return _json(
+            ModelInfo(
+                model=self._served.name,
+                classes=self._classifier.classes,
+                size=self._classifier.members[0].reading.size,
+                gallery=self._served.gallery is not None,
+                version=__version__,
+            )
+        )
+
+    async def health(self, request: Request) -> Response:
+        """`schema.Health`."""
+        return _json(Health(waiting=self.batcher.waiting))
+
+    async def openapi(self, request: Request) -> Response:
+        """The OpenAPI document."""
+        return JSONResponse(self._openapi)
+
+    async def page(self, request: Request) -> Response:
+        """A file of the page."""
+        name = request.path_params.get("name", "index.html")
+        if name not in self._page:
+            raise HTTPException(404)
+        return Response(self._page[name], media_type=page_files.MEDIA_TYPES[PurePath(name).suffix])
+
+    async def _pixels(self, request: Request) -> Pixels:
+        """What the models are shown of a request's body."""
+        media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        read = reader_of(media_type)
+        self.batcher.check_free()
+        body = await self._body(request)
+        with self.batcher.coming():
+            pixels: Pixels = await self._in_thread(partial(read, body, self._classifier.readings))
+            if (keeper := self._served.keeper) is not None:
+                await self._in_thread(partial(keeper.keep, body, media_type))
+        return pixels
+
+    async def _body(self, request: Request) -> bytes:
+        """All of a body; of this one, and of all that come at the same time, no more than the bounds allow."""
+        body = bytearray()
+        try:
+            with fail_after(BODY_SECONDS):
+                async for part in request.stream():
+                    if len(body) + len(part) > MOST_BYTES:
+                        raise Refused(413, "too large a body", f"at most {MOST_BYTES >> 20} MiB")
+                    if self._bytes + len(part) > MOST_BYTES_AT_ONCE:
+                        raise Busy
+                    body += part
+                    self._bytes += len(part)
+        except TimeoutError as error:
+            raise Refused(408, "the body did not come") from error
+        finally:
+            self._bytes -= len(body)
+        return bytes(body)
+
+    async def _in_thread(self, work: Callable[[], Any]) -> Any:
+        return await to_thread.run_sync(work, limiter=self._decoding)
+
+
+def _probabilities(classifier: Classifier, questions: list[Pixels]) -> list[torch.Tensor]:
+    stacked = {
+        reading: torch.from_numpy(np.stack([pixels[reading] for pixels in questions])[:, None])
+        for reading in classifier.readings
+    }
+    return [*classifier.probabilities(stacked)]
+
+
+def _topk(request: Request) -> int:
+    text = request.query_params.get("topk", "5")
+    if not (text.isdecimal() and len(text) < 7 and int(text) > 0):
+        raise Refused(422, "topk is a number from 1")
+    return int(text)
+
+
+def _json(answer: BaseModel) -> Response:
+    return Response(answer.model_dump_json(exclude_none=True), media_type="application/json")

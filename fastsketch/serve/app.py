@@ -1,0 +1,77 @@
+"""The application: which path is answered by what, and what is said instead where something is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from fastsketch.serve.api import API, Served
+from fastsketch.serve.batching import Busy
+from fastsketch.serve.bodies import Refused
+from fastsketch.serve.guard import Guard
+from fastsketch.serve.problem import problem
+
+RETRY_SECONDS = 1
+"""After which who was sent away may come back."""
+
+
+def create_app(served: Served) -> ASGIApp:
+    """The ASGI application."""
+    api = API(served)
+    routes = [
+        Route("/api/predict", api.predict, methods=["POST"]),
+        Route("/api/neighbours", api.neighbours, methods=["POST"]),
+        Route("/api/model", api.model),
+        Route("/healthz", api.health),
+        Route("/openapi.json", api.openapi),
+        Route("/", api.page),
+        Route("/{name}", api.page),
+    ]
+
+    @asynccontextmanager
+    async def working(app: Starlette) -> AsyncIterator[None]:
+        work = asyncio.create_task(api.batcher.work())
+        yield
+        work.cancel()
+        with suppress(asyncio.CancelledError):
+            await work
+
+    handlers: dict[Any, Callable[..., Any]] = {
+        Refused: _refused,
+        Busy: _busy,
+        HTTPException: _http,
+        ClientDisconnect: _gone,
+    }
+    starlette = Starlette(routes=routes, exception_handlers=handlers, lifespan=working)
+    starlette.router.redirect_slashes = False  # there is nothing where they would lead
+    app: ASGIApp = starlette
+    if served.origins:
+        headers = ("Authorization", "Content-Type")
+        app = CORSMiddleware(app, allow_origins=served.origins, allow_methods=["GET", "POST"], allow_headers=headers)
+    return Guard(app, served.token, served.origins)
+
+
+async def _refused(request: Request, error: Refused) -> Response:
+    return problem(error.status, error.reason, error.hint)
+
+
+async def _busy(request: Request, error: Busy) -> Response:
+    return problem(503, "too many wait already", headers={"Retry-After": str(RETRY_SECONDS)})
+
+
+async def _http(request: Request, error: HTTPException) -> Response:
+    return problem(error.status_code, error.detail.lower(), headers=dict(error.headers or {}))
+
+
+async def _gone(request: Request, error: ClientDisconnect) -> Response:
+    return Response(status_code=400)  # nobody reads it

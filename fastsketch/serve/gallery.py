@@ -1,0 +1,109 @@
+"""The training sketches that are nearest to a drawing, by the model's own features."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fastsketch.formats.metadata import DatasetMetadata
+from fastsketch.formats.pack import PackSplit
+from fastsketch.inference.classifier import Member
+from fastsketch.serve.schema import Neighbour
+from fastsketch.serve.sight import png_url
+from fastsketch.training.execution.precision import autocast
+
+PER_CLASS = 48
+"""Sketches of a class that are compared with a drawing, spread evenly: all that TU-Berlin trains on."""
+
+CHUNK = 8
+"""Sketches that are looked at in one go: a question that comes meanwhile waits so long."""
+
+Result = TypeVar("Result")
+Do = Callable[[Callable[[], Result]], Awaitable[Result]]
+"""What computes in the model's thread; see `Batcher.do`."""
+
+
+class _Known(NamedTuple):
+    """Some sketches of a class: float32 [N, F] of length 1, and their rows in the split."""
+
+    features: Tensor
+    rows: npt.NDArray[np.int64]
+
+
+class Gallery:
+    """Features of training sketches, computed class by class when they are first asked for.
+
+    Args:
+        member: The model.
+        folder: Its data set.
+        dataset: Likewise; of the model's classes, and read as the model reads.
+    """
+
+    def __init__(self, member: Member, folder: Path, dataset: DatasetMetadata) -> None:
+        self._member = member
+        self._split = PackSplit(folder, dataset, "train")
+        self._labels = np.asarray(self._split.labels)
+        self._ids = self._split.ids()
+        self._known: dict[int, _Known] = {}
+        self._learning = asyncio.Lock()
+
+    async def nearest(
+        self, image: npt.NDArray[np.uint8], labels: Sequence[int], names: Sequence[str], each: int, do: Do[Any]
+    ) -> list[Neighbour]:
+        """The nearest of each class.
+
+        Args:
+            image: uint8 [S, S].
+            labels: Classes.
+            names: Theirs.
+            each: So many of a class.
+            do: What computes.
+        """
+        wanted = await do(partial(self._features, image[None]))
+        found = []
+        for label, name in zip(labels, names, strict=True):
+            if label not in self._labels:
+                continue
+            known = await self._class(label, do)
+            nearest = (known.features @ wanted[0]).topk(min(each, len(known.rows)))
+            for similarity, place in zip(*(values.tolist() for values in nearest), strict=True):
+                row = int(known.rows[place])
+                url = png_url(self._split.images[row][0])
+                found.append(Neighbour(label=name, id=self._ids[row], similarity=similarity, image=url))
+        return found
+
+    async def _class(self, label: int, do: Do[Any]) -> _Known:
+        """What is known of a class, which is looked at where it has not been yet."""
+        async with self._learning:  # whoever else wants the same need not compute it, too
+            if label not in self._known:
+                rows = np.flatnonzero(self._labels == label)
+                rows = rows[np.linspace(0, len(rows) - 1, min(PER_CLASS, len(rows))).round().astype(int)]
+                chunks = np.array_split(rows, -(-len(rows) // CHUNK))
+                features = [await do(partial(self._features, self._split.images[chunk, 0])) for chunk in chunks]
+                self._known[label] = _Known(torch.cat(features), rows)
+            return self._known[label]
+
+    @torch.inference_mode()
+    def _features(self, images: npt.NDArray[np.uint8]) -> Tensor:
+        """uint8 [B, S, S] → what the classifier is shown of them, float32 [B, F], of length 1."""
+        model, device = self._member.model, next(self._member.model.parameters()).device
+        inputs = self._member.preprocess(torch.tensor(images)[:, None].to(device))
+        with autocast(inputs.device, self._member.precision):
+            features = features_of(model, inputs)
+        return F.normalize(features.float(), dim=1).cpu()
+
+
+def features_of(model: nn.Module, inputs: Tensor) -> Tensor:
+    """A timm model's pooled features, which its classifier is shown: [B, F]."""
+    timms: Any = model
+    features: Tensor = timms.forward_head(timms.forward_features(inputs), pre_logits=True)
+    return features.flatten(1)

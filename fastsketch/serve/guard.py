@@ -1,0 +1,82 @@
+"""What stands before the application: a time limit, a token, other sites' scripts, and headers for every answer."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+from collections.abc import Sequence
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from fastsketch.serve.problem import problem
+
+log = logging.getLogger(__name__)
+
+SECONDS = 30.0
+"""For which a request may take, its slow client included."""
+
+SAFE = ("GET", "HEAD", "OPTIONS")
+
+HEADERS = {
+    # `blob:` and `data:` are pictures that the page itself makes or is answered with.
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' blob: data:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+
+
+class Guard:
+    """See the module; an ASGI application around another one.
+
+    Args:
+        app: The application.
+        token: Without which no request to `/api/` is answered; None for no such thing.
+        origins: Other origins whose pages may ask.
+    """
+
+    def __init__(self, app: ASGIApp, token: str | None = None, origins: Sequence[str] = ()) -> None:
+        self._app, self._token, self._origins = app, token, frozenset(origins)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = False
+
+        async def answer(message: Message) -> None:
+            nonlocal began
+            if message["type"] == "http.response.start":
+                began = True
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        try:
+            inner = self._refused(scope) or self._app
+            await asyncio.wait_for(inner(scope, receive, answer), SECONDS)
+        except asyncio.TimeoutError:
+            if not began:
+                await problem(408, "that took too long", headers={"Connection": "close"})(scope, receive, answer)
+        except Exception as error:
+            log.error("%s %s: %s: %s", scope["method"], scope["path"], type(error).__name__, error)
+            if not began:
+                await problem(500, "that went wrong")(scope, receive, answer)
+
+    def _refused(self, scope: Scope) -> ASGIApp | None:
+        """The answer to a request that goes no further."""
+        headers = Headers(scope=scope)
+        origin = headers.get("origin")
+        own = origin is None or origin.partition("://")[2] == headers.get("host")
+        if not own and origin not in self._origins and scope["method"] not in SAFE:
+            return problem(403, "another site's page may not ask", "the server allows it with --allow-origin")
+        if self._token is not None and scope["path"].startswith("/api/") and scope["method"] != "OPTIONS":
+            given = headers.get("authorization", "").removeprefix("Bearer ")
+            if not hmac.compare_digest(given.encode(), self._token.encode()):
+                return problem(401, "this server wants its token", "Authorization: Bearer TOKEN; of the page: #TOKEN")
+        return None

@@ -1,0 +1,61 @@
+"""What was drawn, kept on disk where the server was told to."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from xxhash import xxh3_128
+
+from fastsketch import atomic
+from fastsketch.errors import ConfigError
+from fastsketch.serve.bodies import STROKES
+
+log = logging.getLogger(__name__)
+
+MOST_FILES = 100_000
+
+SUFFIXES = {STROKES: ".json", "image/jpeg": ".jpg"}
+"""Of files, where they are not the media type's second half."""
+
+
+class Keeper:
+    """Writes bodies of requests into a folder, named by what they hold, until there are too many.
+
+    Args:
+        folder: Made if it is missing.
+
+    Raises:
+        ConfigError: It cannot be written to.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._files = sum(not atomic.is_temporary(each) for each in folder.iterdir())
+        except OSError as error:
+            raise ConfigError(f"--keep {folder}: {error.strerror or error}") from error
+        self._told = False
+
+    def keep(self, body: bytes, media_type: str) -> None:
+        """Keep one; what cannot be kept is told once, and costs no answer."""
+        suffix = SUFFIXES.get(media_type) or "." + media_type.partition("/")[2]
+        path = self.folder / f"{xxh3_128(body).hexdigest()}{suffix}"
+        if path.exists():
+            return
+        if self._files >= MOST_FILES:
+            self._tell(f"{self.folder} has {MOST_FILES:,} files: nothing more is kept")
+            return
+        try:
+            with atomic.replacing(path) as temporary:
+                temporary.write_bytes(body)
+        except OSError as error:
+            self._tell(f"{path} cannot be kept: {error.strerror or error}")
+            return
+        self._files += 1
+
+    def _tell(self, line: str) -> None:
+        if not self._told:
+            log.warning("%s", line)
+        self._told = True

@@ -1,0 +1,87 @@
+"""The OpenAPI document of the API, made of the types that its answers are made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic.json_schema import models_json_schema
+
+from fastsketch.serve.bodies import IMAGES, STROKES
+from fastsketch.serve.schema import Answer, Drawing, Health, ModelInfo, Neighbours, Problem
+from fastsketch.version import __version__
+
+PROBLEMS = {
+    400: "The body is not what its type says.",
+    401: "The token is missing or another one.",
+    403: "Another site's page asked.",
+    408: "The client was too slow.",
+    413: "The body is too large, or what is in it.",
+    415: "A body of a type that is not read.",
+    422: "No drawing, no image, or a parameter that cannot be meant.",
+    503: "Too many wait; come back after `Retry-After` seconds.",
+}
+
+_SKETCH = {"required": True, "content": {STROKES: {"schema": {"$ref": "#/components/schemas/Drawing"}}}}
+for _type in IMAGES:
+    _SKETCH["content"][_type] = {"schema": {"type": "string", "format": "binary"}}  # type: ignore[index]
+
+_MODELS = (Answer, Drawing, Health, ModelInfo, Neighbours, Problem)
+
+
+def document() -> dict[str, Any]:
+    """OpenAPI 3.1."""
+    _, definitions = models_json_schema(
+        [(each, "serialization") for each in _MODELS], ref_template="#/components/schemas/{model}"
+    )
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "fastsketch serve",
+            "version": __version__,
+            "description": "Asks a trained model what a sketch shows, by the same way that its validation took.",
+        },
+        "paths": {
+            "/api/predict": {
+                "post": _operation(
+                    "What a sketch shows",
+                    Answer,
+                    [
+                        _parameter("topk", {"type": "integer", "minimum": 1, "default": 5}, "So many classes."),
+                        _parameter("sight", {"type": "boolean", "default": False}, "And what the model is shown."),
+                    ],
+                )
+            },
+            "/api/neighbours": {
+                "post": _operation(
+                    "The training sketches nearest to a sketch",
+                    Neighbours,
+                    [_parameter("topk", {"type": "integer", "minimum": 1, "default": 5}, "Of so many classes.")],
+                )
+            },
+            "/api/model": {"get": _operation("The model", ModelInfo)},
+            "/healthz": {"get": _operation("Whether the server answers", Health)},
+        },
+        "components": {
+            "schemas": definitions["$defs"],
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer", "description": "Of servers with --token."}
+            },
+        },
+    }
+
+
+def _operation(summary: str, answer: type[Any], parameters: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+    operation: dict[str, Any] = {"summary": summary, "responses": {"200": _response(summary, answer)}}
+    if parameters is not None:
+        operation |= {"parameters": parameters, "requestBody": _SKETCH, "security": [{}, {"token": []}]}
+        operation["responses"] |= {str(status): _response(why, Problem) for status, why in PROBLEMS.items()}
+    return operation
+
+
+def _response(description: str, answer: type[Any]) -> dict[str, Any]:
+    schema = {"$ref": f"#/components/schemas/{answer.__name__}"}
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def _parameter(name: str, schema: dict[str, Any], description: str) -> dict[str, Any]:
+    return {"name": name, "in": "query", "schema": schema, "description": description}

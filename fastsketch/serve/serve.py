@@ -1,0 +1,91 @@
+"""Runs → a page and an API, until the process is told to end."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from fastsketch.errors import DataError, FastSketchError
+from fastsketch.evaluation.subject import Subject
+from fastsketch.inference.classifier import Classifier
+from fastsketch.inference.saved import SavedModel, Source
+from fastsketch.serve.api import Served
+from fastsketch.serve.app import create_app
+from fastsketch.serve.gallery import Gallery
+from fastsketch.serve.keep import Keeper
+from fastsketch.serve.server import create_server, is_loopback, listen
+from fastsketch.training.run.directory import Run
+
+log = logging.getLogger(__name__)
+
+
+def serve(
+    sources: Sequence[Source],
+    *,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    token: str | None = None,
+    origins: Sequence[str] = (),
+    keep: Path | None = None,
+    data: Path | None = None,
+    checkpoint: str = "best",
+    device: str = "auto",
+    on_start: Callable[[str], object] = lambda url: None,
+) -> None:
+    """Serve the page and the API; returns after SIGINT or SIGTERM, when what was asked before is answered.
+
+    Args:
+        sources: Runs or what else `SavedModel.find` takes; several are asked together.
+        host: Whom it listens to: the loopback address to nobody else on the network.
+        port: Where; 0 takes one that is free.
+        token: What questions must bring.
+        origins: Other sites whose pages may ask.
+        keep: Folder for what is drawn.
+        data: The first run's data set, if it has moved.
+        checkpoint: `best` or `last`, of runs.
+        device: Where the models compute.
+        on_start: Called with the page's address once it is answered.
+
+    Raises:
+        ConfigError: A source holds no model, or there is no such host, device or folder.
+        DataError: A model or a data set is damaged.
+        FastSketchError: Another program listens there.
+    """
+    models = SavedModel.find_all(sources, checkpoint)
+    keeper = Keeper(keep) if keep is not None else None
+    with listen(host, port) as listening:
+        classifier = Classifier.of(models, device=device)
+        gallery = _gallery(sources[0], classifier, data, checkpoint)
+        _warm(classifier)
+        if not is_loopback(host):
+            log.warning("whoever reaches %s can ask%s", host, "" if token is None else ", with the token")
+        served = Served(classifier, models[0].architecture, gallery, keeper, token, origins)
+        shown = f"[{host}]" if ":" in host else host
+        address = f"http://{shown}:{listening.getsockname()[1]}/" + (f"#{token}" if token else "")
+        create_server(create_app(served), lambda: on_start(address)).run(sockets=[listening])
+
+
+def _gallery(source: Source, classifier: Classifier, data: Path | None, checkpoint: str) -> Gallery | None:
+    """The training sketches of a run; of what is no run, and where the data set is gone, nothing is known."""
+    if not isinstance(source, Run) and not Run(source).config.is_file():
+        return None
+    try:
+        subject = Subject.of(Run.of(source), "train", checkpoint, data, None, None)
+        return Gallery(classifier.members[0], subject.folder, subject.dataset)
+    except FastSketchError as error:
+        if data is not None or isinstance(error, DataError):
+            raise
+        log.info("no training sketches will be shown: %s", error.message)
+        return None
+
+
+def _warm(classifier: Classifier) -> None:
+    """The first question is the slowest: nobody should have to wait for its answer."""
+    blank = {
+        reading: torch.full((1, 1, reading.size, reading.size), 255, dtype=torch.uint8)
+        for reading in classifier.readings
+    }
+    classifier.probabilities(blank)

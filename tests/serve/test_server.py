@@ -1,0 +1,154 @@
+"""The server outlives slow, broken and many clients, and ends when it has answered."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from serving import STROKES, Serving, drawing, serving
+
+from fastsketch.training.run.directory import Run
+
+BODY = json.dumps({"drawing": drawing(0)}).encode()
+HEAD = (
+    f"POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Type: {STROKES}\r\nContent-Length: {len(BODY)}\r\n\r\n".encode()
+)
+
+
+def connect(server: Serving) -> socket.socket:
+    return socket.create_connection((server.host, server.port), timeout=60)
+
+
+def answer(connection: socket.socket) -> bytes:
+    """All that comes until the other side closes."""
+    parts = []
+    while part := connection.recv(65536):
+        parts.append(part)
+    return b"".join(parts)
+
+
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGINT"])
+def test_a_signal_ends_it_after_what_was_asked(run: Run, number: str) -> None:
+    import signal
+
+    with serving(run.root) as server, connect(server) as connection:
+        connection.sendall(HEAD + BODY[:10])
+        time.sleep(0.3)
+        server.process.send_signal(getattr(signal, number))
+        time.sleep(0.3)
+        with pytest.raises(ConnectionRefusedError):
+            connect(server).close()
+        connection.sendall(BODY[10:])
+        assert answer(connection).startswith(b"HTTP/1.1 200")
+        _, said = server.process.communicate(timeout=60)
+        assert server.process.returncode == 0
+        assert said == ""
+
+
+def test_idle_and_broken_connections_do_not_hold_up_its_end(run: Run) -> None:
+    with serving(run.root) as server:
+        held = [connect(server) for _ in range(len(HEAD) // 7)]
+        for place, connection in enumerate(held):
+            connection.sendall(HEAD[: 7 * place])
+        assert server.ask("/healthz")[0] == 200
+        began = time.monotonic()
+        assert server.end() == (0, "")
+        assert time.monotonic() - began < 10
+        for connection in held:
+            connection.close()
+
+
+def test_a_thousand_connections(server: Serving) -> None:
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 1200:
+        pytest.skip("this process may not have a thousand connections")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 1200) if soft != resource.RLIM_INFINITY else soft, hard))
+    held = [connect(server) for _ in range(1000)]
+    try:
+        for place, connection in enumerate(held):
+            connection.sendall([b"", HEAD[:20], HEAD, HEAD + BODY[:5]][place % 4])
+        for _ in range(5):
+            assert server.ask("/api/predict", BODY, STROKES)[0] == 200
+        for connection in held[3::4]:
+            connection.sendall(BODY[5:])
+        statuses = {connection.recv(12) for connection in held[3::4]}
+        assert statuses <= {b"HTTP/1.1 200", b"HTTP/1.1 503"}, "those who sent all of it are answered"
+        assert b"HTTP/1.1 200" in statuses
+    finally:
+        for connection in held:
+            connection.close()
+    assert server.predict({"drawing": drawing(0)})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sent", [b"", HEAD[:20], HEAD + BODY[:5]], ids=["nothing", "half a head", "half a body"])
+def test_patience_ends(server: Serving, sent: bytes) -> None:
+    """A client that sends a byte a second does not hold a connection for ever either."""
+    with connect(server) as connection:
+        began = time.monotonic()
+        connection.sendall(sent)
+        connection.settimeout(1)
+        said = b""
+        while time.monotonic() - began < 30:
+            try:
+                part = connection.recv(65536)
+            except TimeoutError:
+                if sent == HEAD[:20]:
+                    connection.sendall(b"x")
+                continue
+            except ConnectionError:
+                part = b""
+            if not part:
+                break
+            said += part
+        assert 8 < time.monotonic() - began < 20
+        assert said.startswith(b"HTTP/1.1 408") == (sent == HEAD + BODY[:5])
+
+
+def test_many_at_once_are_answered_or_sent_away(server: Serving) -> None:
+    held = [connect(server) for _ in range(300)]
+    for connection in held:
+        connection.sendall(HEAD + BODY)
+    found = [connection.recv(65536) for connection in held]
+    for connection in held:
+        connection.close()
+    statuses = {each.split()[1] for each in found}
+    assert statuses <= {b"200", b"503"}
+    assert b"200" in statuses
+    assert all(b"retry-after: 1" in each.lower() for each in found if b" 503 " in each[:20])
+
+
+def refusal(*arguments: object) -> tuple[int, list[str]]:
+    command = [sys.executable, "-m", "fastsketch", "serve", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.stdout == ""
+    return done.returncode, done.stderr.splitlines()
+
+
+def test_what_is_wrong_is_told(run: Run, tmp_path: Path) -> None:
+    code, said = refusal(tmp_path)
+    assert (code, said) == (2, [f"error: {tmp_path} is not a run directory (it has no config.yaml)"])
+    code, said = refusal(run.root, "--token", "two words")
+    assert (code, said) == (2, ["error: --token is of ASCII letters and digits"])
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        code, said = refusal(run.root, "--port", other.getsockname()[1])
+        assert code == 1
+        assert said[0].startswith("error: cannot listen at 127.0.0.1")
+    code, said = refusal(run.root, "--host", "no such host", "--port", 0)
+    assert code == 2
+    (tmp_path / "file").write_text("")
+    code, said = refusal(run.root, "--keep", tmp_path / "file")
+    assert code == 2
+
+
+def test_whoever_lets_others_in_is_told(run: Run) -> None:
+    with serving(run.root, "--host", "0.0.0.0") as server:
+        assert server.ask("/healthz")[0] == 200
+        assert server.end() == (0, "whoever reaches 0.0.0.0 can ask\n")
