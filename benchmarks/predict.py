@@ -8,12 +8,15 @@ in memory). timm does the same as its `inference.py` does: its own loader with a
 each. Both decode gray and resize bilinearly; that they say the same is checked.
 
 Then one sketch, in a process that is warm: from the file to the classes, beside the bare model on an image that is
-ready, and beside the exported ONNX file in float32 and int8.
+ready, and beside the exported ONNX file in float32 and int8. And one sketch from the shell, beside a process that does
+nothing but import torch. At last, the memory that the command takes for some thousand files, and for ten times as many.
 """
 
 from __future__ import annotations
 
 import csv
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -69,6 +72,11 @@ def run(out: Path, *, quick: bool = False) -> Path:
             print_table(f"{name}, {len(files):,} originals", timings[-len(contenders) :], f"{name}: timm")
         single = [timing for trained in runs.values() for timing in _single(trained, files[0], rounds * 10)]
         print_table("one sketch", single, single[0].name)
+        commands = _commands(runs[MODELS[0]], files[0], rounds)
+        print_table("one sketch, from the shell", commands, commands[0].name)
+        many = sketch_folder(folder, copies=3 if quick else 91, per_class=6 if quick else 60)
+        memory = {sum(1 for _ in each.glob("*/*")): _peak_mebibytes(runs[MODELS[0]], each) for each in (sketches, many)}
+        print({f"{count:,} files": f"{peak:,} MiB" for count, peak in memory.items()})
     settings = {
         "quick": quick,
         "images": len(files),
@@ -77,7 +85,7 @@ def run(out: Path, *, quick: bool = False) -> Path:
         "batch": CHUNK,
         "torch_threads": torch.get_num_threads(),
     }
-    path = write_results(out, "predict", settings, [*timings, *single])
+    path = write_results(out, "predict", settings, [*timings, *single, *commands], peak_mebibytes=memory)
     plot_speeds(path.with_suffix(".png"), timings, f"{len(files):,} originals of 1111 px, classified at {SIZE} px")
     return path
 
@@ -187,3 +195,34 @@ def _single(run: Run, file: str, rounds: int) -> list[Timing]:
         "ONNX int8": partial(exported[1].members[0].probabilities, stored),
     }
     return take_turns([Contender(f"{name}: {way}", work, 1) for way, work in ways.items()], rounds=rounds)
+
+
+def _commands(run: Run, file: str, rounds: int) -> list[Timing]:
+    """One sketch from the shell, and what every program pays that imports torch, or torch and timm."""
+    ways = {
+        "import torch": ["-c", "import torch"],
+        "import torch, timm": ["-c", "import torch, timm"],
+        "fastsketch predict": ["-m", "fastsketch", "predict", str(run.root), file],
+    }
+
+    def work(arguments: list[str]) -> None:
+        subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
+
+    return take_turns([Contender(f"process: {way}", partial(work, ways[way]), 1) for way in ways], rounds=rounds)
+
+
+_MEASURED = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True, capture_output=True)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)
+"""
+
+
+def _peak_mebibytes(run: Run, sketches: Path) -> int:
+    """The most memory of the command, in its largest process, for all files of a folder."""
+    out = run.root / "many.csv"
+    command = [sys.executable, "-m", "fastsketch", "predict", run.root, sketches, "--out", out, "--overwrite"]
+    done = subprocess.run(
+        [sys.executable, "-c", _MEASURED, *map(str, command)], check=True, capture_output=True, text=True
+    )
+    return int(done.stdout)

@@ -9,11 +9,13 @@ import pytest
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["augment", "convert", "ink_tokens", "loaders"])
+@pytest.mark.parametrize("name", ["augment", "convert", "ink_tokens", "loaders", "predict"])
 def test_a_benchmark_of_speed_leaves_its_timings_and_a_plot(
     name: str, tmp_path: Path, run_fastsketch: Callable[..., CompletedProcess[str]]
 ) -> None:
     pytest.importorskip("torchvision")
+    if name == "predict":
+        pytest.importorskip("onnxscript")
     done = run_fastsketch("bench", name, "--quick", "--out", tmp_path)
     assert done.returncode == 0, done.stderr
     [path] = tmp_path.glob("*-quick.json")
