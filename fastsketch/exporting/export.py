@@ -27,6 +27,7 @@ from fastsketch.inference.description import Description
 from fastsketch.inference.exported import Exported, require_onnxruntime
 from fastsketch.inference.saved import SavedModel
 from fastsketch.models.ink_tokens import keep_inked, kept_in_evaluation
+from fastsketch.models.zoo import to_device
 from fastsketch.training.run.checkpoint import load_model
 from fastsketch.training.run.directory import Run
 from fastsketch.training.run.model_files import SavedReading
@@ -118,9 +119,10 @@ def _sketches(run: Run, checkpoint: str, data: Path | None, *, int8: bool) -> tu
 def _load(saved: SavedModel, *, dense: bool) -> tuple[Member, ExportedGraph, Description]:
     """The model as a classifier has it on the CPU in float32, as it is exported, and what is to be said of it."""
     model, preprocess = load_model(saved.folder)
+    model = to_device(model.eval(), torch.device("cpu"))  # laid out as a classifier's: sums are rounded the same way
     if dense and kept_in_evaluation(model) is not None:
         keep_inked(model, None, preprocess, eval_tokens=None)
-    member = Member(model.eval(), preprocess, saved.reading, saved.flip, torch.float32, saved.temperature)
+    member = Member(model, preprocess, saved.reading, saved.flip, torch.float32, saved.temperature)
     size = saved.reading.size
     graph = ExportedGraph(model, preprocess, size, flip=saved.flip, temperature=saved.temperature)
     description = Description(

@@ -40,7 +40,7 @@ class ExportedGraph(nn.Module):
         gray = images.float()
         if self.shrinks:
             gray = (self.weights @ gray @ self.weights.mT + HALF).floor()
-        inputs = self.preprocess.normalise(gray / PAPER)
+        inputs = self.preprocess.normalise(1 - (PAPER - gray) / PAPER)  # rounded as `Preprocess` rounds
         logits: Tensor = self.model(inputs).float()
         if self.flip:
             logits = mean_probabilities(logits, self.model(inputs.flip(-1)).float())

@@ -64,6 +64,7 @@ def export_page(
         "classes": described.classes,
         "size": described.reading.size,
         "resize": described.reading.resize,
+        "pictures": described.reading.invert == "no" and not described.reading.clean_photo,
         "gallery": False,
         "version": described.fastsketch,
     }

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePath
@@ -10,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from anyio import CapacityLimiter, fail_after, to_thread
+from anyio import fail_after
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -28,13 +31,16 @@ from fastsketch.version import __version__
 from fastsketch.workers import available_cpus
 
 MOST_BYTES_AT_ONCE = 64 << 20
-"""Of all bodies that are being read."""
+"""Of all large bodies that are being read or decoded."""
+
+SMALL = 64 << 10
+"""Bytes of a body that is read however many large ones there are: a drawing's."""
 
 BODY_SECONDS = 10.0
 """For which a body may take to come."""
 
-NEIGHBOURS = 3
-"""Training sketches of a class."""
+NEIGHBOURS, MOST_CLASSES = 3, 20
+"""Training sketches of a class, and classes of which they are shown."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,7 @@ class Served:
         keeper: What keeps what was drawn; None for nothing.
         token: See `Guard`.
         origins: Likewise.
+        loopback: Likewise.
     """
 
     classifier: Classifier
@@ -56,6 +63,7 @@ class Served:
     keeper: Keeper | None = None
     token: str | None = None
     origins: Sequence[str] = ()
+    loopback: bool = True
 
 
 class API:
@@ -65,14 +73,15 @@ class API:
         self._served = served
         self._classifier = served.classifier
         self.batcher = Batcher[Pixels, torch.Tensor](partial(_probabilities, served.classifier))
-        self._decoding = CapacityLimiter(available_cpus())
+        # Of its own: a thread whose request was given up is busy nevertheless, and no other takes its place.
+        self.decoding = ThreadPoolExecutor(available_cpus(), "decode")
         self._bytes = 0
         self._page = page_files.served()
         self._openapi = openapi.document()
 
     async def predict(self, request: Request) -> Response:
         """`schema.Answer`."""
-        topk, sight = _topk(request), request.query_params.get("sight", "0") in ("1", "true")
+        topk, sight = _topk(request), _flag(request, "sight")
         pixels = await self._pixels(request)
         [found] = self._classifier.ranked((await self.batcher.ask(pixels))[None], topk)
         answer = Answer(labels=[*found.labels], probabilities=[*found.probabilities], ids=[*found.ids])
@@ -83,13 +92,13 @@ class API:
 
     async def neighbours(self, request: Request) -> Response:
         """`schema.Neighbours`."""
-        gallery, topk = self._served.gallery, _topk(request)
+        gallery, topk = self._served.gallery, min(_topk(request), MOST_CLASSES)
         if gallery is None:
             raise Refused(404, "there are no training sketches to compare with")
         pixels = await self._pixels(request)
         [found] = self._classifier.ranked((await self.batcher.ask(pixels))[None], topk)
         image = pixels[self._classifier.members[0].reading]
-        nearest = await gallery.nearest(image, found.ids, found.labels, NEIGHBOURS, self.batcher.do)
+        nearest = await gallery.nearest(image, found.ids, NEIGHBOURS, self.batcher.do)
         return _json(Neighbours(neighbours=nearest))
 
     async def model(self, request: Request) -> Response:
@@ -122,35 +131,39 @@ class API:
     async def _pixels(self, request: Request) -> Pixels:
         """What the models are shown of a request's body."""
         media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        read = reader_of(media_type)
+        read, draft = reader_of(media_type), _flag(request, "draft")
         self.batcher.check_free()
-        body = await self._body(request)
-        with self.batcher.coming():
-            pixels: Pixels = await self._in_thread(partial(read, body, self._classifier.readings))
-            if (keeper := self._served.keeper) is not None:
+        async with self._body(request) as body:
+            self.batcher.check_free()
+            with self.batcher.coming():
+                pixels: Pixels = await self._in_thread(partial(read, body, self._classifier.readings))
+            if (keeper := self._served.keeper) is not None and not draft:
                 await self._in_thread(partial(keeper.keep, body, media_type))
         return pixels
 
-    async def _body(self, request: Request) -> bytes:
-        """All of a body; of this one, and of all that come at the same time, no more than the bounds allow."""
-        body = bytearray()
+    @asynccontextmanager
+    async def _body(self, request: Request) -> AsyncIterator[bytes]:
+        """All of a body; of this one, and of all large ones at the same time, no more than the bounds allow."""
+        body, counted = bytearray(), 0
         try:
             with fail_after(BODY_SECONDS):
                 async for part in request.stream():
-                    if len(body) + len(part) > MOST_BYTES:
-                        raise Refused(413, "too large a body", f"at most {MOST_BYTES >> 20} MiB")
-                    if self._bytes + len(part) > MOST_BYTES_AT_ONCE:
-                        raise Busy
                     body += part
-                    self._bytes += len(part)
+                    if len(body) > MOST_BYTES:
+                        raise Refused(413, "too large a body", f"at most {MOST_BYTES >> 20} MiB")
+                    more = max(0, len(body) - SMALL) - counted
+                    if more and self._bytes + more > MOST_BYTES_AT_ONCE:
+                        raise Busy
+                    counted += more
+                    self._bytes += more
+            yield bytes(body)
         except TimeoutError as error:
             raise Refused(408, "the body did not come") from error
         finally:
-            self._bytes -= len(body)
-        return bytes(body)
+            self._bytes -= counted
 
     async def _in_thread(self, work: Callable[[], Any]) -> Any:
-        return await to_thread.run_sync(work, limiter=self._decoding)
+        return await asyncio.get_running_loop().run_in_executor(self.decoding, work)
 
 
 def _probabilities(classifier: Classifier, questions: list[Pixels]) -> list[torch.Tensor]:
@@ -166,6 +179,13 @@ def _topk(request: Request) -> int:
     if not (text.isdecimal() and len(text) < 7 and int(text) > 0):
         raise Refused(422, "topk is a number from 1")
     return int(text)
+
+
+def _flag(request: Request, name: str) -> bool:
+    text = request.query_params.get(name, "0").lower()
+    if text not in ("0", "1", "false", "true"):
+        raise Refused(422, f"{name} is 0 or 1")
+    return text in ("1", "true")
 
 
 def _json(answer: BaseModel) -> Response:

@@ -45,6 +45,7 @@ def create_app(served: Served) -> ASGIApp:
         work.cancel()
         with suppress(asyncio.CancelledError):
             await work
+        api.decoding.shutdown(wait=False, cancel_futures=True)
 
     handlers: dict[Any, Callable[..., Any]] = {
         Refused: _refused,
@@ -54,11 +55,11 @@ def create_app(served: Served) -> ASGIApp:
     }
     starlette = Starlette(routes=routes, exception_handlers=handlers, lifespan=working)
     starlette.router.redirect_slashes = False  # there is nothing where they would lead
-    app: ASGIApp = starlette
-    if served.origins:
-        headers = ("Authorization", "Content-Type")
-        app = CORSMiddleware(app, allow_origins=served.origins, allow_methods=["GET", "POST"], allow_headers=headers)
-    return Guard(app, served.token, served.origins)
+    app = Guard(starlette, served.token, served.origins, loopback=served.loopback)
+    if not served.origins:
+        return app
+    headers = ("Authorization", "Content-Type")
+    return CORSMiddleware(app, allow_origins=served.origins, allow_methods=["GET", "POST"], allow_headers=headers)
 
 
 async def _refused(request: Request, error: Refused) -> Response:

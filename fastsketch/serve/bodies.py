@@ -18,11 +18,14 @@ MOST_BYTES = 4 << 20
 
 MOST_STROKES = 4_000
 
-MOST_NUMBERS = 200_000
-"""Coordinates of a drawing, times and other numbers included: Quick, Draw!'s have a hundred."""
+MOST_NUMBERS = 40_000
+"""Of a drawing, times and whatever else is there included: Quick, Draw!'s have a hundred. So many take a second."""
 
 MOST_PIXELS = 24_000_000
 """Of an image: a photograph's."""
+
+MOST_SCANS = 100
+"""Of a JPEG: each may be a few bytes, and passes over the whole image."""
 
 STROKES = "application/json"
 IMAGES = {
@@ -32,7 +35,7 @@ IMAGES = {
     "image/gif": "GIF",
     "image/bmp": "BMP",
 }
-"""Media types and Pillow's names of the formats that they are."""
+"""Media types and Pillow's names of the formats that they are; the content decides which of them it is."""
 
 WIDTHS = (0.25, 4.0)
 """Of lines, the least and the most, as multiples of the usual."""
@@ -57,7 +60,7 @@ def reader_of(media_type: str) -> Callable[[bytes, Sequence[Reading]], Pixels]:
     if media_type == STROKES:
         return read_strokes
     if media_type in IMAGES:
-        return lambda body, readings: read_image(body, IMAGES[media_type], readings)
+        return read_image
     known = ", ".join((STROKES, *IMAGES))
     raise Refused(415, f"a body of type '{media_type[:100]}' is not read", f"Content-Type is one of {known}")
 
@@ -76,7 +79,7 @@ def read_strokes(body: bytes, readings: Sequence[Reading]) -> Pixels:
         Refused: It is no drawing, or too much of one.
     """
     # Each number but the last of a list is followed by a comma, each list begins with a bracket.
-    if body.count(b",") > MOST_NUMBERS or body.count(b"[") > 3 * MOST_STROKES:
+    if body.count(b",") > MOST_NUMBERS or body.count(b"[") > 3 * MOST_STROKES + 1:
         raise Refused(413, "too large a drawing", f"at most {MOST_STROKES:,} strokes and {MOST_NUMBERS:,} numbers")
     try:
         width = STROKE_WIDTH * _width(body)
@@ -97,15 +100,18 @@ def _width(body: bytes) -> float:
     return float(width)
 
 
-def read_image(body: bytes, format: str, readings: Sequence[Reading]) -> Pixels:
+def read_image(body: bytes, readings: Sequence[Reading]) -> Pixels:
     """Decode an image as `predict` decodes a file. Arguments, results and errors as those of `read_strokes`."""
     try:
-        with Image.open(io.BytesIO(body), formats=[format]) as image:
-            width, height = image.size
+        with Image.open(io.BytesIO(body), formats=[*IMAGES.values()]) as image:
+            (width, height), packed = image.size, image.format == "BMP" and bool(image.info.get("compression"))
     except Exception as error:  # for a damaged file Pillow raises whatever comes up in it
-        raise Refused(422, f"that is no {format} image") from error
+        raise Refused(422, f"that is no image of a format that is read: {', '.join(IMAGES.values())}") from error
     if width * height > MOST_PIXELS:
         raise Refused(413, f"too large an image: {width:,} x {height:,} pixels", f"at most {MOST_PIXELS:,} of them")
+    # Both are decoded so slowly that a few kilobytes would take seconds.
+    if packed or body.count(b"\xff\xda") > MOST_SCANS:
+        raise Refused(422, "an image that is packed in an unusual way", "save it as PNG")
     try:
         return {reading: decode_content(body, reading)[0] for reading in readings}
     except DecodeError as error:

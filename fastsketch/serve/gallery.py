@@ -38,6 +38,13 @@ class _Known(NamedTuple):
     features: Tensor
     rows: npt.NDArray[np.int64]
 
+    def nearest(self, wanted: Tensor, count: int) -> list[tuple[float, int]]:
+        """Similarities and rows of so many that are nearest to features, float32 [F] of length 1."""
+        found = (self.features @ wanted).topk(min(count, len(self.rows)))
+        return [
+            (similarity, int(self.rows[place])) for similarity, place in zip(*map(Tensor.tolist, found), strict=True)
+        ]
+
 
 class Gallery:
     """Features of training sketches, computed class by class when they are first asked for.
@@ -52,34 +59,37 @@ class Gallery:
         self._member = member
         self._split = PackSplit(folder, dataset, "train")
         self._labels = np.asarray(self._split.labels)
-        self._ids = self._split.ids()
+        self._ids, self._names = self._split.ids(), dataset.classes
         self._known: dict[int, _Known] = {}
         self._learning = asyncio.Lock()
 
     async def nearest(
-        self, image: npt.NDArray[np.uint8], labels: Sequence[int], names: Sequence[str], each: int, do: Do[Any]
+        self, image: npt.NDArray[np.uint8], labels: Sequence[int], each: int, do: Do[Any]
     ) -> list[Neighbour]:
         """The nearest of each class.
 
         Args:
             image: uint8 [S, S].
             labels: Classes.
-            names: Theirs.
             each: So many of a class.
             do: What computes.
         """
         wanted = await do(partial(self._features, image[None]))
-        found = []
-        for label, name in zip(labels, names, strict=True):
-            if label not in self._labels:
-                continue
-            known = await self._class(label, do)
-            nearest = (known.features @ wanted[0]).topk(min(each, len(known.rows)))
-            for similarity, place in zip(*(values.tolist() for values in nearest), strict=True):
-                row = int(known.rows[place])
-                url = png_url(self._split.images[row][0])
-                found.append(Neighbour(label=name, id=self._ids[row], similarity=similarity, image=url))
-        return found
+        known = [await self._class(label, do) for label in labels if label in self._labels]
+        found = [place for each_class in known for place in each_class.nearest(wanted[0], each)]
+        shown: list[Neighbour] = await do(partial(self._shown, found))  # there, too: pictures take a while
+        return shown
+
+    def _shown(self, found: list[tuple[float, int]]) -> list[Neighbour]:
+        return [
+            Neighbour(
+                label=self._names[self._labels[row]],
+                id=self._ids[row],
+                similarity=similarity,
+                image=png_url(self._split.images[row][0]),
+            )
+            for similarity, row in found
+        ]
 
     async def _class(self, label: int, do: Do[Any]) -> _Known:
         """What is known of a class, which is looked at where it has not been yet."""

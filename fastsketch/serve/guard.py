@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import ipaddress
 import logging
 from collections.abc import Sequence
 
@@ -36,10 +37,14 @@ class Guard:
         app: The application.
         token: Without which no request to `/api/` is answered; None for no such thing.
         origins: Other origins whose pages may ask.
+        loopback: Answer only who asks for this machine by one of its own names, or for an origin's host: else a page
+            from elsewhere, whose name is made to lead here, would be taken for ours.
     """
 
-    def __init__(self, app: ASGIApp, token: str | None = None, origins: Sequence[str] = ()) -> None:
-        self._app, self._token, self._origins = app, token, frozenset(origins)
+    def __init__(
+        self, app: ASGIApp, token: str | None = None, origins: Sequence[str] = (), *, loopback: bool = False
+    ) -> None:
+        self._app, self._token, self._origins, self._loopback = app, token, frozenset(origins), loopback
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -62,7 +67,7 @@ class Guard:
             await asyncio.wait_for(inner(scope, receive, answer), SECONDS)
         except asyncio.TimeoutError:
             if not began:
-                await problem(408, "that took too long", headers={"Connection": "close"})(scope, receive, answer)
+                await problem(503, "that took too long", headers={"Retry-After": "1"})(scope, receive, answer)
         except Exception as error:
             log.error("%s %s: %s: %s", scope["method"], scope["path"], type(error).__name__, error)
             if not began:
@@ -71,12 +76,28 @@ class Guard:
     def _refused(self, scope: Scope) -> ASGIApp | None:
         """The answer to a request that goes no further."""
         headers = Headers(scope=scope)
-        origin = headers.get("origin")
-        own = origin is None or origin.partition("://")[2] == headers.get("host")
+        origin, host = headers.get("origin"), headers.get("host", "").lower()
+        known = any(host == each.partition("://")[2] for each in self._origins)
+        if self._loopback and not known and not is_loopback(_name_of(host)):
+            return problem(403, "asked for by another name", "localhost, or what --allow-origin names")
+        own = origin is None or origin.partition("://")[2] == host
         if not own and origin not in self._origins and scope["method"] not in SAFE:
             return problem(403, "another site's page may not ask", "the server allows it with --allow-origin")
         if self._token is not None and scope["path"].startswith("/api/") and scope["method"] != "OPTIONS":
-            given = headers.get("authorization", "").removeprefix("Bearer ")
-            if not hmac.compare_digest(given.encode(), self._token.encode()):
+            scheme, _, given = headers.get("authorization", "").partition(" ")
+            if scheme.lower() != "bearer" or not hmac.compare_digest(given.encode(), self._token.encode()):
                 return problem(401, "this server wants its token", "Authorization: Bearer TOKEN; of the page: #TOKEN")
         return None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only programs on this machine reach that host."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _name_of(host: str) -> str:
+    """A `Host` header without its port."""
+    return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]

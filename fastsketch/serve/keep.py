@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from threading import Lock
 
 from xxhash import xxh3_128
 
@@ -13,7 +14,8 @@ from fastsketch.serve.bodies import STROKES
 
 log = logging.getLogger(__name__)
 
-MOST_FILES = 100_000
+MOST_FILES, MOST_BYTES = 20_000, 1 << 30
+"""That are in the folder, when nothing more is kept."""
 
 SUFFIXES = {STROKES: ".json", "image/jpeg": ".jpg"}
 """Of files, where they are not the media type's second half."""
@@ -33,27 +35,32 @@ class Keeper:
         self.folder = folder
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._files = sum(not atomic.is_temporary(each) for each in folder.iterdir())
+            sizes = [each.stat().st_size for each in folder.iterdir() if not atomic.is_temporary(each)]
         except OSError as error:
             raise ConfigError(f"--keep {folder}: {error.strerror or error}") from error
-        self._told = False
+        self._files, self._bytes, self._told = len(sizes), sum(sizes), False
+        self._writing = Lock()
 
     def keep(self, body: bytes, media_type: str) -> None:
         """Keep one; what cannot be kept is told once, and costs no answer."""
         suffix = SUFFIXES.get(media_type) or "." + media_type.partition("/")[2]
         path = self.folder / f"{xxh3_128(body).hexdigest()}{suffix}"
-        if path.exists():
-            return
-        if self._files >= MOST_FILES:
-            self._tell(f"{self.folder} has {MOST_FILES:,} files: nothing more is kept")
-            return
-        try:
-            with atomic.replacing(path) as temporary:
-                temporary.write_bytes(body)
-        except OSError as error:
-            self._tell(f"{path} cannot be kept: {error.strerror or error}")
-            return
-        self._files += 1
+        with self._writing:
+            if path.exists():
+                return
+            if self._files >= MOST_FILES or self._bytes + len(body) > MOST_BYTES:
+                self._tell(
+                    f"{self.folder} is full ({MOST_FILES:,} files, {MOST_BYTES >> 30} GiB): nothing more is kept"
+                )
+                return
+            try:
+                with atomic.replacing(path) as temporary:
+                    temporary.write_bytes(body)
+            except OSError as error:
+                self._tell(f"{path} cannot be kept: {error.strerror or error}")
+                return
+            self._files += 1
+            self._bytes += len(body)
 
     def _tell(self, line: str) -> None:
         if not self._told:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic.json_schema import models_json_schema
@@ -12,9 +13,9 @@ from fastsketch.version import __version__
 
 PROBLEMS = {
     400: "The body is not what its type says.",
-    401: "The token is missing or another one.",
-    403: "Another site's page asked.",
-    408: "The client was too slow.",
+    401: "The token is missing or another one: Authorization: Bearer TOKEN.",
+    403: "Another site's page asked, or one asked for another host.",
+    408: "The body did not come.",
     413: "The body is too large, or what is in it.",
     415: "A body of a type that is not read.",
     422: "No drawing, no image, or a parameter that cannot be meant.",
@@ -48,6 +49,7 @@ def document() -> dict[str, Any]:
                     [
                         _parameter("topk", {"type": "integer", "minimum": 1, "default": 5}, "So many classes."),
                         _parameter("sight", {"type": "boolean", "default": False}, "And what the model is shown."),
+                        _parameter("draft", {"type": "boolean", "default": False}, "It is not kept (--keep)."),
                     ],
                 )
             },
@@ -58,7 +60,7 @@ def document() -> dict[str, Any]:
                     [_parameter("topk", {"type": "integer", "minimum": 1, "default": 5}, "Of so many classes.")],
                 )
             },
-            "/api/model": {"get": _operation("The model", ModelInfo)},
+            "/api/model": {"get": _operation("The model", ModelInfo, guarded=(401, 403))},
             "/healthz": {"get": _operation("Whether the server answers", Health)},
         },
         "components": {
@@ -70,11 +72,16 @@ def document() -> dict[str, Any]:
     }
 
 
-def _operation(summary: str, answer: type[Any], parameters: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+def _operation(
+    summary: str, answer: type[Any], parameters: list[dict[str, Any]] | None = None, guarded: Iterable[int] = ()
+) -> dict[str, Any]:
     operation: dict[str, Any] = {"summary": summary, "responses": {"200": _response(summary, answer)}}
     if parameters is not None:
-        operation |= {"parameters": parameters, "requestBody": _SKETCH, "security": [{}, {"token": []}]}
-        operation["responses"] |= {str(status): _response(why, Problem) for status, why in PROBLEMS.items()}
+        operation |= {"parameters": parameters, "requestBody": _SKETCH}
+        guarded = PROBLEMS
+    if guarded:
+        operation["security"] = [{}, {"token": []}]
+        operation["responses"] |= {str(status): _response(PROBLEMS[status], Problem) for status in guarded}
     return operation
 
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 
-from fastsketch.errors import DataError, FastSketchError
+from fastsketch.errors import ConfigError, DataError, FastSketchError
 from fastsketch.evaluation.subject import Subject
 from fastsketch.inference.classifier import Classifier
 from fastsketch.inference.saved import SavedModel, Source
 from fastsketch.serve.api import Served
 from fastsketch.serve.app import create_app
 from fastsketch.serve.gallery import Gallery
+from fastsketch.serve.guard import is_loopback
 from fastsketch.serve.keep import Keeper
-from fastsketch.serve.server import create_server, is_loopback, listen
+from fastsketch.serve.server import create_server, listen
 from fastsketch.training.run.directory import Run
 
 log = logging.getLogger(__name__)
@@ -50,22 +52,31 @@ def serve(
         on_start: Called with the page's address once it is answered.
 
     Raises:
-        ConfigError: A source holds no model, or there is no such host, device or folder.
+        ConfigError: A source holds no model, there is no such host, device or folder, or an origin is none.
         DataError: A model or a data set is damaged.
         FastSketchError: Another program listens there.
     """
     models = SavedModel.find_all(sources, checkpoint)
     keeper = Keeper(keep) if keep is not None else None
+    origins = [_origin(each) for each in origins]
     with listen(host, port) as listening:
         classifier = Classifier.of(models, device=device)
         gallery = _gallery(sources[0], classifier, data, checkpoint)
         _warm(classifier)
         if not is_loopback(host):
             log.warning("whoever reaches %s can ask%s", host, "" if token is None else ", with the token")
-        served = Served(classifier, models[0].architecture, gallery, keeper, token, origins)
+        served = Served(classifier, models[0].architecture, gallery, keeper, token, origins, is_loopback(host))
         shown = f"[{host}]" if ":" in host else host
         address = f"http://{shown}:{listening.getsockname()[1]}/" + (f"#{token}" if token else "")
         create_server(create_app(served), lambda: on_start(address)).run(sockets=[listening])
+
+
+def _origin(text: str) -> str:
+    """An origin as browsers write it."""
+    origin = text.lower().rstrip("/")
+    if not re.fullmatch(r"https?://[^/*\s]+", origin):
+        raise ConfigError(f"--allow-origin {text}: no origin", hint="as in https://example.org, without a path")
+    return origin
 
 
 def _gallery(source: Source, classifier: Classifier, data: Path | None, checkpoint: str) -> Gallery | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import resource
 import socket
 from asyncio import TimerHandle, Transport
@@ -24,6 +23,12 @@ MOST_CONNECTIONS = 4_000
 
 MOST_HEAD_BYTES = 32 << 10
 
+READ = 16 << 10
+"""Bytes that are taken from a connection in one go: others have their turn after what is in so many, chunk by chunk."""
+
+WRITE_SECONDS = 10.0
+"""For which a client may read nothing of its answer."""
+
 
 def listen(host: str, port: int) -> socket.socket:
     """A socket that listens.
@@ -41,14 +46,6 @@ def listen(host: str, port: int) -> socket.socket:
         raise FastSketchError(
             f"cannot listen at {host}, port {port}: {error.strerror or error}", hint="choose another --port"
         ) from error
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only programs on this machine reach that host."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def create_server(app: ASGIApp, on_start: Callable[[], object]) -> Server:
@@ -99,12 +96,14 @@ class Server(uvicorn.Server):
 
 
 class Patient(H11Protocol):
-    """uvicorn's protocol, whose patience ends: uvicorn itself waits for the head of a request for ever."""
+    """uvicorn's protocol, whose patience ends: uvicorn itself waits for ever for heads, and for answers to be read."""
 
     _head: TimerHandle | None = None
+    _unread: TimerHandle | None = None
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """Begin to wait."""
+        transport.max_size = READ  # type: ignore[attr-defined]  # asyncio's own, which is 256 KiB
         super().connection_made(transport)
         self._wait()
 
@@ -119,7 +118,23 @@ class Patient(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more."""
         self._stop_waiting()
+        self._read_on()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Wait for the client to read."""
+        self._unread = self.loop.call_later(WRITE_SECONDS, self.transport.abort)
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        """It has read."""
+        self._read_on()
+        super().resume_writing()
+
+    def _read_on(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
 
     def _idle(self) -> bool:
         """Whether no request is being answered."""

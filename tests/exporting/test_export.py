@@ -27,6 +27,9 @@ from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.formats.pack import PackSplit
 from fastsketch.inference.description import KEY, Description
 from fastsketch.training.run.directory import Run
+from fastsketch.training.run.model_files import save_temperature
+
+TEMPERATURE = 0.5
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
@@ -42,9 +45,11 @@ def onnx_file(run: Run) -> Path:
 def test_all_ways_agree(sketches: Path, data: DatasetMetadata, tmp_path: Path, kind: str) -> None:
     """Validation, the files through Python, ONNX and .pt2; with mirror images and a temperature."""
     run = make_run(tmp_path / "run", data, sketches.parent / "data", flip=True, **MODELS[kind])
-    validation = evaluate_run(run, "val", device="cpu")
-    assert validation.calibration.fitted
-    expected = validation.outputs.probabilities(validation.calibration.temperature)
+    outputs = evaluate_run(run, "val", device="cpu").outputs
+    # Of a model that has learned nothing, evaluation finds a temperature that makes all classes alike.
+    save_temperature(run.best, TEMPERATURE)
+    expected = outputs.probabilities(TEMPERATURE)
+    assert float(expected.max(dim=1).values.mean()) > 0.5, "it is sure of something"
     val = PackSplit(sketches.parent / "data", data, "val")
     files = [sketches / name for name in val.ids()]
     exported = {to: export_run(run, to)[0] for to in ("onnx", "torch")}

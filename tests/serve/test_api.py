@@ -6,6 +6,8 @@ import base64
 import io
 import json
 import re
+import struct
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from fastsketch import Classifier
 from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.inference.sketch import read_sketch
 from fastsketch.preprocess import shrink
-from fastsketch.serve import page_files
+from fastsketch.serve import keep, page_files
 from fastsketch.serve.api import Served
 from fastsketch.serve.bodies import IMAGES, MOST_BYTES, MOST_STROKES
 from fastsketch.training.run.directory import Run
@@ -178,7 +180,7 @@ def test_the_page_has_nothing_inline_and_fetches_nothing_from_elsewhere(name: st
 # --------------------------------------------------------------------------------------------------------- bounds
 
 
-TOO_LONG = b'{"drawing": [[[' + b"1," * 300_000 + b"1],[1]]]}"
+TOO_LONG = b'{"drawing": [[[' + b"1," * 50_000 + b"1],[1]]]}"
 REFUSED = {
     "no JSON": (b"{", STROKES, 400),
     "no object": (b"[]", STROKES, 422),
@@ -212,6 +214,39 @@ def test_refused(server: Serving, case: str) -> None:
         assert (status, set(found) - {"hint"}) == (expected, {"error"})
         assert "\n" not in found["error"]
         assert len(found["error"]) < 300
+
+
+def test_the_most_strokes(server: Serving) -> None:
+    assert server.predict({"drawing": [[[place, place + 1], [0, 1]] for place in range(MOST_STROKES)]})["labels"]
+
+
+def test_the_content_decides_what_an_image_is(server: Serving, classifier: Classifier, tmp_path: Path) -> None:
+    picture(0).save(tmp_path / "named.png", format="BMP")
+    status, found, _ = server.ask("/api/predict", (tmp_path / "named.png").read_bytes(), "image/png")
+    assert status == 200
+    assert found["labels"] == list(classifier.predict(tmp_path / "named.png").labels)
+
+
+def many_scans() -> bytes:
+    """A progressive JPEG with its last scan many times over: each costs as much as the first."""
+    file = io.BytesIO()
+    Image.effect_noise((64, 64), 50).save(file, "JPEG", progressive=True)
+    content = file.getvalue()
+    last = content.rindex(b"\xff\xda")
+    return content[:last] + 200 * content[last:-2] + content[-2:]
+
+
+def packed() -> bytes:
+    """A BMP of run lengths, which Pillow unpacks in Python."""
+    header = struct.pack("<IiiHHIIiiII", 40, 64, 64, 1, 8, 1, 4, 0, 0, 256, 0)
+    offset = 14 + len(header) + 1024
+    return b"BM" + struct.pack("<IHHI", offset + 4, 0, 0, offset) + header + bytes(1024) + b"\0\0\0\1"
+
+
+@pytest.mark.parametrize("image", [many_scans(), packed()], ids=["JPEG", "BMP"])
+def test_what_would_take_long_to_decode_is_refused(server: Serving, image: bytes) -> None:
+    status, found, _ = server.ask("/api/predict", image, "image/png")
+    assert (status, found["error"]) == (422, "an image that is packed in an unusual way")
 
 
 def test_an_image_of_many_pixels_is_refused_by_its_header(server: Serving) -> None:
@@ -258,11 +293,18 @@ def test_another_sites_page_may_not_ask(server: Serving, classifier: Classifier)
     own = {"Origin": f"http://{server.host}:{server.port}"}
     assert server.ask("/api/predict", body, STROKES, own)[0] == 200
     assert server.ask("/api/predict", body, STROKES, {"Origin": "http://elsewhere.example"})[0] == 403
+    led_here = {"Host": "elsewhere.example:7860", "Origin": "http://elsewhere.example:7860"}
+    assert server.ask("/api/predict", body, STROKES, led_here)[0] == 403
+    for host in ("localhost", "LOCALHOST:80", "[::1]:7860", "a.localhost"):
+        assert server.ask("/healthz", headers={"Host": host})[0] == 200
     with answering(Served(classifier, "friendly", origins=["http://friend.example"])) as other:
+        assert other.ask("/api/predict", body, STROKES, {"Host": "friend.example"})[0] == 200, "by way of its proxy"
         status, _, headers = other.ask("/api/predict", body, STROKES, {"Origin": "http://friend.example"})
         assert (status, headers["Access-Control-Allow-Origin"]) == (200, "http://friend.example")
         status, _, headers = other.ask("/api/predict", body, STROKES, {"Origin": "http://elsewhere.example"})
         assert (status, headers["Access-Control-Allow-Origin"]) == (403, None)
+        status, _, headers = other.ask("/api/nothing", headers={"Origin": "http://friend.example"})
+        assert (status, headers["Access-Control-Allow-Origin"]) == (404, "http://friend.example")
         asked = {"Origin": "http://friend.example", "Access-Control-Request-Method": "POST"}
         assert other.ask("/api/predict", headers=asked, method="OPTIONS")[0] == 200
 
@@ -274,10 +316,14 @@ def test_token_and_keep(run: Run, tmp_path: Path) -> None:
         assert server.address.endswith("/#abc123"), "the page takes it from its address"
         assert server.ask("/api/predict", body, STROKES)[0] == 401
         assert server.ask("/api/model", headers={"Authorization": "Bearer abc124"})[0] == 401
+        assert server.ask("/api/model", headers={"Authorization": "abc123"})[0] == 401
+        assert server.ask("/api/model", headers={"Authorization": "bearer abc123"})[0] == 200
         assert server.ask("/")[0] == server.ask("/healthz")[0] == 200
         token = {"Authorization": "Bearer abc123"}
         for _ in range(3):
             assert server.ask("/api/predict", body, STROKES, token)[0] == 200
+        draft = json.dumps({"drawing": drawing(1)}).encode()
+        assert server.ask("/api/predict?draft=1", draft, STROKES, token)[0] == 200
         assert server.ask("/api/predict", b"{", STROKES, token)[0] == 400
     [file] = [path for path in kept.iterdir() if not path.name.startswith(".")]
     assert file.suffix == ".json"
@@ -285,13 +331,21 @@ def test_token_and_keep(run: Run, tmp_path: Path) -> None:
 
 
 def test_nothing_is_kept_beyond_a_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fastsketch.serve import keep
+    for most, value in (("MOST_FILES", 3), ("MOST_BYTES", 3)):
+        folder = tmp_path / most
+        with monkeypatch.context() as patch:
+            patch.setattr(keep, most, value)
+            keeper = keep.Keeper(folder)
+            for number in range(9):
+                keeper.keep(bytes([number]), "image/png")
+            assert len(list(folder.glob("*.png"))) == 3
+            keep.Keeper(folder).keep(b"m", "image/png")
+            assert len(list(folder.glob("*.png"))) == 3
 
-    monkeypatch.setattr(keep, "MOST_FILES", 3)
+
+def test_the_same_is_kept_once_whoever_brings_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     keeper = keep.Keeper(tmp_path)
-    for number in range(9):
-        keeper.keep(bytes([number]), "image/png")
-    assert len(list(tmp_path.glob("*.png"))) == 3
-    again = keep.Keeper(tmp_path)
-    again.keep(b"more", "image/png")
-    assert len(list(tmp_path.glob("*.png"))) == 3
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: keeper.keep(bytes([number % 4]) * 1000, "image/png"), range(64)))
+    assert sorted(path.read_bytes() for path in tmp_path.iterdir()) == [bytes([number]) * 1000 for number in range(4)]
+    assert caplog.messages == []

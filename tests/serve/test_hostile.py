@@ -45,8 +45,8 @@ def wrong_type(rng: random.Random) -> Request:
     return "/api/predict", GOOD, rng.choice(["text/html", "", "image/tiff", "a" * 3000, "image/svg+xml", "é"]), {}
 
 
-def other_image(rng: random.Random) -> Request:
-    return "/api/predict", PNG, rng.choice(["image/jpeg", "image/gif", "image/webp", "image/bmp"]), {}
+def no_image(rng: random.Random) -> Request:
+    return "/api/predict", b"<svg/>" + PNG, rng.choice(["image/jpeg", "image/gif", "image/webp", "image/bmp"]), {}
 
 
 def bad_number(rng: random.Random) -> Request:
@@ -97,14 +97,14 @@ def elsewhere(rng: random.Random) -> Request:
 
 
 KINDS: tuple[Callable[[random.Random], Request], ...] = (
-    *(truncated, truncated_image, oversized, wrong_type, other_image, bad_number, deep, wrong_shape),
+    *(truncated, truncated_image, oversized, wrong_type, no_image, bad_number, deep, wrong_shape),
     *(binary, path_trick, bad_query, elsewhere),
 )
 
 
 def raw(rng: random.Random) -> bytes:
     """What is not even HTTP, or whose length is a lie."""
-    head = b"POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    head = b"POST /api/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     return rng.choice(
         [
             rng.randbytes(rng.randrange(1, 500)) + b"\r\n\r\n",
@@ -114,7 +114,7 @@ def raw(rng: random.Random) -> bytes:
             head + b"Transfer-Encoding: chunked\r\n\r\nZZ\r\n{}\r\n",
             head + b"X: " + b"a" * 70_000 + b"\r\n\r\n",
             b"GET " + b"/" * 70_000 + b" HTTP/1.1\r\n\r\n",
-            b"GET / HTTP/9.9\r\nHost: x\r\n\r\n",
+            b"GET / HTTP/9.9\r\nHost: localhost\r\n\r\n",
             b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + rng.randbytes(100) + b"\r\n\r\n",
         ]
     )

@@ -134,6 +134,41 @@ def test_a_picture(page: Any, classifier: Classifier, tmp_path: Path, way: str) 
     assert "no image" in page.inner_text("#problem")
 
 
+def test_what_ends_a_line_in_the_making(page: Any, classifier: Classifier) -> None:
+    """Z and Delete while the pen is down; what it goes on to draw belongs to nothing."""
+    left, top = lay_out(page)
+    draw(page, HOUSE, (left, top))
+    for key, strokes in (("z", HOUSE), ("Delete", [])):
+        page.locator("#sheet").focus()
+        page.mouse.move(left + 10, top + 10)
+        page.mouse.down()
+        page.mouse.move(left + 90, top + 10)
+        page.keyboard.press(key)
+        page.mouse.move(left + 90, top + 90)
+        page.mouse.up()
+        if strokes:
+            assert settled(page)[0] == first(classifier, strokes)
+        assert page.locator("#clear").is_disabled() == (not strokes)
+
+
+def test_a_line_that_leaves_the_sheet_ends_at_its_edge(page: Any) -> None:
+    left, top = lay_out(page)
+    draw(page, [[[100, 700], [100, 100]]], (left, top))
+    settled(page)
+    [[xs, ys]] = json.loads(saved(page, "#strokes"))["drawing"]
+    assert (xs, ys) == ([200, 1000], [200, 200])
+
+
+def test_a_busy_server_is_asked_again(page: Any) -> None:
+    at = lay_out(page)
+    busy = {"status": 503, "headers": {"Retry-After": "1"}, "json": {"error": "too many wait already"}}
+    page.route("**/api/predict*", lambda route: route.fulfill(**busy), times=1)
+    draw(page, CROSS[:1], at)
+    wait(page, "document.getElementById('problem').textContent === 'too many wait already'")
+    wait(page, "document.querySelectorAll('#answer li').length === 5")
+    assert page.inner_text("#problem") == ""
+
+
 def test_what_is_saved_and_what_the_model_sees(page: Any, classifier: Classifier) -> None:
     at = lay_out(page)
     draw(page, CROSS, at)

@@ -7,17 +7,25 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from serving import STROKES, Serving, drawing, serving
 
 from fastsketch.training.run.directory import Run
 
+
+def head(media_type: str, length: str) -> bytes:
+    """Of a question."""
+    lines = ("POST /api/predict HTTP/1.1", "Host: localhost", f"Content-Type: {media_type}", length)
+    return "".join(f"{line}\r\n" for line in (*lines, "")).encode()
+
+
 BODY = json.dumps({"drawing": drawing(0)}).encode()
-HEAD = (
-    f"POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Type: {STROKES}\r\nContent-Length: {len(BODY)}\r\n\r\n".encode()
-)
+HEAD = head(STROKES, f"Content-Length: {len(BODY)}")
 
 
 def connect(server: Serving) -> socket.socket:
@@ -125,6 +133,55 @@ def test_many_at_once_are_answered_or_sent_away(server: Serving) -> None:
     assert all(b"retry-after: 1" in each.lower() for each in found if b" 503 " in each[:20])
 
 
+def test_large_bodies_that_do_not_come_leave_room_for_drawings(server: Serving) -> None:
+    large = head("image/png", f"Content-Length: {1 << 22}")
+    held = [connect(server) for _ in range(20)]
+
+    def send(connection: socket.socket) -> None:
+        connection.settimeout(5)
+        with suppress(TimeoutError):  # of those for which there is no room
+            connection.sendall(large + bytes((1 << 22) - 1))
+
+    try:
+        with ThreadPoolExecutor(len(held)) as pool:
+            list(pool.map(send, held))
+        assert server.ask("/api/predict", BODY, STROKES)[0] == 200
+        assert server.ask("/api/predict", bytes(1 << 21), "image/png")[0] == 503
+    finally:
+        for connection in held:
+            connection.close()
+    for _ in range(100):  # it may take a moment until it has seen that they are gone
+        if server.ask("/api/predict", bytes(1 << 21), "image/png")[0] == 422:
+            return
+        time.sleep(0.1)
+    raise AssertionError("what they held is not given back")
+
+
+def test_a_body_of_tiny_chunks_does_not_hold_up_others(server: Serving) -> None:
+    chunked = head(STROKES, "Transfer-Encoding: chunked")
+    with connect(server) as connection:
+        connection.sendall(chunked)
+        sender = Thread(target=connection.sendall, args=[b"1\r\n \r\n" * 100_000])
+        sender.start()
+        slowest = 0.0
+        while sender.is_alive():
+            began = time.monotonic()
+            assert server.ask("/healthz")[0] == 200
+            slowest = max(slowest, time.monotonic() - began)
+    assert slowest < 2, "of which there were many, each of milliseconds"
+
+
+@pytest.mark.slow
+def test_a_client_that_never_reads_is_given_up(server: Serving) -> None:
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect((server.host, server.port))
+        connection.settimeout(30)
+        request = b"GET /page.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        with pytest.raises(ConnectionError):  # the server gives up; if it did not, there would be a TimeoutError
+            connection.sendall(100_000 * request)
+
+
 def refusal(*arguments: object) -> tuple[int, list[str]]:
     command = [sys.executable, "-m", "fastsketch", "serve", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
@@ -141,6 +198,8 @@ def test_what_is_wrong_is_told(run: Run, tmp_path: Path) -> None:
         code, said = refusal(run.root, "--port", other.getsockname()[1])
         assert code == 1
         assert said[0].startswith("error: cannot listen at 127.0.0.1")
+    code, said = refusal(run.root, "--allow-origin", "*")
+    assert (code, said[0]) == (2, "error: --allow-origin *: no origin")
     code, said = refusal(run.root, "--host", "no such host", "--port", 0)
     assert code == 2
     (tmp_path / "file").write_text("")

@@ -29,6 +29,7 @@ function operation([path, methods]) {
   return element('section', element('h2', `${method.toUpperCase()} ${path}`), element('p', summary), list, listing(`curl ${url}${asks}`));
 }
 
+for (const link of document.links) link.hash = location.hash; // the token goes along
 document.getElementById('description').textContent = document_.info.description;
 document.getElementById('paths').append(
   ...Object.entries(document_.paths).map(operation),

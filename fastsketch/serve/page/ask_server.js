@@ -1,9 +1,14 @@
 // Asks the server that the page came from.
 
-const TOKEN = decodeURIComponent(location.hash.slice(1));
+const TOKEN = location.hash.slice(1);
+addEventListener('hashchange', () => location.reload());
 
-/** Bytes of a body that a server reads. */
-const MOST = 4 * 2 ** 20;
+/** Bytes of a body that a server reads, pixels of a picture, and types. */
+const MOST = { bytes: 4 * 2 ** 20, pixels: 24e6 };
+const TYPES = ['png', 'jpeg', 'webp', 'gif', 'bmp'].map((name) => `image/${name}`);
+
+/** Milliseconds after which nobody waits for an answer. */
+const PATIENCE = 40_000;
 
 /** Pixels of the longest side of a picture that is made smaller to be sent. */
 const SMALLER = 1600;
@@ -11,30 +16,36 @@ const SMALLER = 1600;
 /** @returns {Promise<{model: string, classes: string[], size: number, gallery: boolean}>} */
 export const model = () => call('api/model');
 
-/** @param {object} sketch - a `Sheet`'s @returns {Promise<object>} the API's `Answer`, with what the model sees */
-export const predict = async (sketch) => call('api/predict?sight=1', await body(sketch));
+/** @param {object} sketch - a `Sheet`'s @param {boolean} draft - it is not done yet @returns {Promise<object>} `Answer` */
+export const predict = async (sketch, draft) => call(`api/predict?sight=1&draft=${Number(draft)}`, await body(sketch));
 
 /** @param {object} sketch - a `Sheet`'s @returns {Promise<object[]>} the API's `Neighbour`s */
-export const neighbours = async (sketch) => (await call('api/neighbours', await body(sketch))).neighbours;
+export const neighbours = async (sketch) => (await call('api/neighbours?draft=1', await body(sketch))).neighbours;
 
 async function body(sketch) {
   if (!sketch.picture) return new Blob([JSON.stringify(sketch)], { type: 'application/json' });
-  return sketch.picture.size <= MOST ? sketch.picture : smaller(sketch.picture);
+  const { blob, bitmap } = sketch.picture;
+  const fits = blob.size <= MOST.bytes && bitmap.width * bitmap.height <= MOST.pixels && TYPES.includes(blob.type);
+  return fits ? blob : smaller(bitmap);
 }
 
-async function smaller(picture) {
-  const bitmap = await createImageBitmap(picture);
+function smaller(bitmap) {
   const scale = Math.min(1, SMALLER / Math.max(bitmap.width, bitmap.height));
   const canvas = new OffscreenCanvas(Math.ceil(bitmap.width * scale), Math.ceil(bitmap.height * scale));
-  canvas.getContext('2d').drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+  const pen = canvas.getContext('2d');
+  pen.fillStyle = '#fff';
+  pen.fillRect(0, 0, canvas.width, canvas.height);
+  pen.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
   return canvas.convertToBlob({ type: 'image/jpeg', quality: 0.95 });
 }
 
 async function call(path, content) {
   const headers = TOKEN ? { Authorization: `Bearer ${TOKEN}` } : {};
   if (content) headers['Content-Type'] = content.type;
-  const answer = await fetch(path, { method: content ? 'POST' : 'GET', headers, body: content });
+  const method = content ? 'POST' : 'GET';
+  const answer = await fetch(path, { method, headers, body: content, signal: AbortSignal.timeout(PATIENCE) });
   const found = await answer.json();
-  if (!answer.ok) throw new Error([found.error, found.hint].filter(Boolean).join('; '));
+  const retry = Number(answer.headers.get('Retry-After'));
+  if (!answer.ok) throw Object.assign(new Error([found.error, found.hint].filter(Boolean).join('; ')), { retry });
   return found;
 }

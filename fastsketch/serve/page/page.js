@@ -10,14 +10,15 @@ const PAUSE = { drawing: 120, done: 0 };
 const REST = 400;
 
 const $ = (id) => document.getElementById(id);
+const say = (problem) => ($('problem').textContent = problem);
 const sheet = new Sheet($('sheet'), changed);
 const undo = () => sheet.undo();
 const clear = () => sheet.clear();
-
 let model = { classes: [], gallery: false };
 let wished = null;
 let answer = null;
 let version = 0; // of the sheet: an answer about an older one is still shown, but then the newest is asked about
+let cleared = 0; // the version with nothing on the sheet: of one before it no answer is shown any more
 let underway = false;
 let soon = 0;
 let later = 0;
@@ -42,21 +43,20 @@ async function ask() {
   underway = true;
   const asked = version;
   try {
-    const found = await asking.predict(sheet.sketch);
+    const found = await asking.predict(sheet.sketch, sheet.busy);
     say('');
-    if (!sheet.empty) show(found);
+    if (asked > cleared) show(found);
   } catch (error) {
     say(error.message);
+    $('answer').ariaBusy = 'false';
+    if (error.retry) soon ||= setTimeout(ask, 1000 * error.retry);
     if (asked === version) return;
   } finally {
     underway = false;
   }
-  if (asked !== version) {
-    soon ||= setTimeout(ask, 0);
-    return;
-  }
-  $('answer').ariaBusy = 'false';
-  if (model.gallery) later = setTimeout(compare, REST);
+  $('answer').ariaBusy = String(asked !== version);
+  if (asked !== version) soon ||= setTimeout(ask, 0);
+  else if (model.gallery) later = setTimeout(compare, REST);
 }
 
 async function compare() {
@@ -65,7 +65,7 @@ async function compare() {
     const found = await asking.neighbours(sheet.sketch);
     if (asked === version) $('neighbours').replaceChildren(...found.map(figure));
   } catch (error) {
-    say(error.message);
+    if (asked === version) say(error.message);
   }
 }
 
@@ -106,31 +106,25 @@ async function showSight(found) {
 }
 
 async function loaded(url) {
-  const picture = element('img');
-  picture.src = url;
+  const picture = Object.assign(element('img'), { src: url });
   await picture.decode();
   return picture;
 }
 
 function figure({ label, id, image }) {
-  const picture = element('img');
-  picture.src = image;
-  picture.alt = `training sketch ${id}`;
+  const picture = Object.assign(element('img'), { src: image, alt: `training sketch ${id}` });
   return element('figure', picture, element('figcaption', label));
 }
 
 function forget() {
   answer = null;
+  cleared = version;
   $('answer').replaceChildren();
   $('neighbours').replaceChildren();
   $('verdict').textContent = 'Draw, drop a picture, or paste one.';
   $('sight-note').textContent = '';
   $('sight').width = $('sight').height = 1;
   say('');
-}
-
-function say(problem) {
-  $('problem').textContent = problem;
 }
 
 function element(name, ...content) {
@@ -156,9 +150,8 @@ async function put(blob) {
 }
 
 function save(blob, suffix) {
-  const link = element('a');
-  link.href = URL.createObjectURL(blob);
-  link.download = `${answer?.labels[0] ?? 'sketch'}.${suffix}`;
+  const download = `${answer?.labels[0] ?? 'sketch'}.${suffix}`;
+  const link = Object.assign(element('a'), { href: URL.createObjectURL(blob), download });
   link.click();
   URL.revokeObjectURL(link.href);
 }
@@ -173,12 +166,16 @@ const images = (items) => [...(items ?? [])].filter((item) => item.type.startsWi
 
 $('undo').addEventListener('click', undo);
 $('clear').addEventListener('click', clear);
+for (const name of ['undo', 'clear']) {
+  $(name).addEventListener('click', () => sheet.empty && $('sheet').focus()); // a disabled button cannot keep it
+}
 $('ask').addEventListener('click', ask);
-$('next').addEventListener('click', () => {
-  wish();
-  clear();
+$('next').addEventListener('click', wish);
+$('next').addEventListener('click', clear);
+$('width').addEventListener('input', () => {
+  sheet.setWidth(2 ** $('width').value);
+  $('width').ariaValueText = `${sheet.width.toFixed(2)} times the usual`;
 });
-$('width').addEventListener('input', () => sheet.setWidth(2 ** $('width').value));
 $('png').addEventListener('click', async () => save(await sheet.png(), 'png'));
 $('strokes').addEventListener('click', () => save(strokes(), 'ndjson'));
 $('open').addEventListener('change', (event) => {
@@ -203,6 +200,7 @@ addEventListener('drop', (event) => {
   images(event.dataTransfer?.files).slice(0, 1).forEach(put);
 });
 
+for (const link of document.links) link.hash = location.hash; // the token goes along
 changed(true);
 try {
   model = await asking.model();

@@ -28,18 +28,25 @@ export class Sheet {
     return !this.strokes.length && !this.picture;
   }
 
-  /** What is asked about: `{drawing: [[xs, ys], …], width}`, or `{picture: Blob}`. */
+  /** What is asked about: `{drawing: [[xs, ys], …], width}`, or `{picture: {blob, bitmap}}`. */
   get sketch() {
-    return this.picture ? { picture: this.picture.blob } : { drawing: this.strokes, width: this.width };
+    return this.picture ? { picture: this.picture } : { drawing: this.strokes, width: this.width };
+  }
+
+  /** Whether a line is being drawn. */
+  get busy() {
+    return this.pointer !== null;
   }
 
   undo() {
+    this.pointer = null; // a line in the making ends
     if (this.picture) this.picture = null;
     else this.strokes.pop();
     this.#update(true);
   }
 
   clear() {
+    this.pointer = null;
     this.strokes = [];
     this.picture = null;
     this.#update(true);
@@ -53,6 +60,7 @@ export class Sheet {
 
   /** @param {Blob} blob @param {ImageBitmap} bitmap */
   put(blob, bitmap) {
+    this.pointer = null;
     this.strokes = [];
     this.picture = { blob, bitmap };
     this.#update(true);
@@ -139,4 +147,5 @@ export class Sheet {
   }
 }
 
-const round = (value) => Math.round(value * 10) / 10;
+/** Within the sheet, to a tenth: a line that leaves it ends at its edge. */
+const round = (value) => Math.round(Math.min(Math.max(value, 0), SIDE) * 10) / 10;
