@@ -58,6 +58,12 @@ def _is_being_written(temporary: Path) -> bool:
     return True
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` to `path`, atomically."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text to `path`, atomically."""
     with replacing(path) as temporary:

@@ -64,10 +64,11 @@ def draw_strokes(line: bytes, size: int, width: float = STROKE_WIDTH) -> npt.NDA
     Args:
         line: JSON.
         size: Side in pixels.
-        width: Of lines, as a share of the side.
+        width: Of lines, as a share of the side, within (0, 16).
 
     Raises:
         DecodeError: It is no drawing.
+        ValueError: `size` or `width` out of range.
     """
     try:
         strokes = fit_to_canvas(parse_drawing(line), STROKE_MARGIN)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Mapping
+import zlib
 from pathlib import Path
 
 from fastsketch import atomic
-from fastsketch.errors import ConfigError, DataError, FastSketchError
+from fastsketch.errors import ConfigError, DataError, FastSketchError, one_line
 from fastsketch.exporting.export import ExportedFile, export_run
 from fastsketch.serve import page_files
 from fastsketch.training.run.directory import Run
@@ -26,6 +26,11 @@ POLICY = (
     "form-action 'none'\">"
 )
 """What the page may load, where no server says it."""
+
+CHARSET = '<meta charset="utf-8">'
+
+ABOUT, CARD = "model.json", "README.md"
+"""What the page reads of the model, and what people do."""
 
 LINK = '<a id="api" href="api.html">For programs</a>'
 
@@ -54,9 +59,12 @@ def export_page(
         ConfigError: onnxruntime-web is not there, and all that `export_run` raises.
         FastSketchError: A file cannot be written.
     """
-    files = _runtime(runtime)
     opened = Run.open(Run.of(run).root)
+    files = {**_runtime(runtime), **_page()}
     folder = Path(out) if out is not None else opened.root / "page"
+    there = [folder / name for name in (*files, ABOUT, CARD) if (folder / name).exists()]
+    if there and not overwrite:
+        raise ConfigError(f"{there[0]} is there already", hint="choose another --out, or replace it with --overwrite")
     exported = export_run(opened, "onnx", folder, checkpoint=checkpoint, data=data, overwrite=overwrite)[0]
     described = exported.description
     about = {
@@ -69,9 +77,9 @@ def export_page(
         "version": described.fastsketch,
     }
     try:
-        _write(folder, files)
-        _write(folder, _page())
-        atomic.write_json(folder / "model.json", about)
+        for name, content in files.items():
+            atomic.write_bytes(folder / name, content)
+        atomic.write_json(folder / ABOUT, about)
     except OSError as error:
         raise FastSketchError(f"{error.filename or folder}: {error.strerror or error}") from error
     return exported
@@ -79,19 +87,13 @@ def export_page(
 
 def _page() -> dict[str, bytes]:
     page = page_files.exported()
-    index = (
-        page["index.html"]
-        .decode()
-        .replace(LINK, "")
-        .replace('<meta charset="utf-8">', f'<meta charset="utf-8">\n  {POLICY}')
-    )
-    return page | {"index.html": index.encode()}
+    index = _swapped(page["index.html"].decode(), LINK, "")
+    return page | {"index.html": _swapped(index, CHARSET, f"{CHARSET}\n  {POLICY}").encode()}
 
 
-def _write(folder: Path, files: Mapping[str, bytes]) -> None:
-    for name, content in files.items():
-        with atomic.replacing(folder / name) as temporary:
-            temporary.write_bytes(content)
+def _swapped(text: str, old: str, new: str) -> str:
+    assert text.count(old) == 1, f"the page has no {old}"
+    return text.replace(old, new)
 
 
 def _runtime(path: Path | None) -> dict[str, bytes]:
@@ -104,8 +106,8 @@ def _runtime(path: Path | None) -> dict[str, bytes]:
     place = path or INSTALLED
     try:
         found = _packed(place) if place.is_file() else _installed(place)
-    except (OSError, tarfile.TarError, EOFError) as error:
-        raise DataError(f"{place} cannot be read: {error}", hint=f"npm pack {PACKAGE}") from error
+    except (OSError, tarfile.TarError, EOFError, zlib.error) as error:
+        raise DataError(f"{place} cannot be read: {one_line(error, 200)}", hint=f"npm pack {PACKAGE}") from error
     if missing := [name for name in RUNTIME if name not in found]:
         raise ConfigError(
             f"{place} has no {missing[0]}: a page needs {PACKAGE}",

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from anyio import fail_after
 from pydantic import BaseModel
+from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -25,7 +26,7 @@ from fastsketch.serve.batching import Batcher, Busy
 from fastsketch.serve.bodies import MOST_BYTES, Pixels, Refused, reader_of
 from fastsketch.serve.gallery import Gallery
 from fastsketch.serve.keep import Keeper
-from fastsketch.serve.schema import Answer, Health, ModelInfo, Neighbours
+from fastsketch.serve.schema import MOST_CLASSES, Answer, Health, ModelInfo, Neighbours
 from fastsketch.serve.sight import sight_of
 from fastsketch.version import __version__
 from fastsketch.workers import available_cpus
@@ -39,8 +40,8 @@ SMALL = 64 << 10
 BODY_SECONDS = 10.0
 """For which a body may take to come."""
 
-NEIGHBOURS, MOST_CLASSES = 3, 20
-"""Training sketches of a class, and classes of which they are shown."""
+NEIGHBOURS = 3
+"""Training sketches of a class."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Served:
 
     Attributes:
         classifier: Who answers; the first of its members shows what it sees.
-        name: Of the model.
+        name: timm's of the first model.
         gallery: Of that member's training sketches; None where they are not there.
         keeper: What keeps what was drawn; None for nothing.
         token: See `Guard`.
@@ -88,18 +89,18 @@ class API:
         if sight:
             member = self._classifier.members[0]
             answer.sight = await self._in_thread(partial(sight_of, member, pixels[member.reading]))
-        return _json(answer)
+        return _json(answer, request)
 
     async def neighbours(self, request: Request) -> Response:
         """`schema.Neighbours`."""
-        gallery, topk = self._served.gallery, min(_topk(request), MOST_CLASSES)
+        gallery, topk = self._served.gallery, _topk(request, MOST_CLASSES)
         if gallery is None:
             raise Refused(404, "there are no training sketches to compare with")
         pixels = await self._pixels(request)
         [found] = self._classifier.ranked((await self.batcher.ask(pixels))[None], topk)
         image = pixels[self._classifier.members[0].reading]
         nearest = await gallery.nearest(image, found.ids, NEIGHBOURS, self.batcher.do)
-        return _json(Neighbours(neighbours=nearest))
+        return _json(Neighbours(neighbours=nearest), request)
 
     async def model(self, request: Request) -> Response:
         """`schema.ModelInfo`."""
@@ -109,6 +110,7 @@ class API:
                 classes=self._classifier.classes,
                 size=self._classifier.members[0].reading.size,
                 gallery=self._served.gallery is not None,
+                keeps=self._served.keeper is not None,
                 version=__version__,
             )
         )
@@ -138,7 +140,7 @@ class API:
             with self.batcher.coming():
                 pixels: Pixels = await self._in_thread(partial(read, body, self._classifier.readings))
             if (keeper := self._served.keeper) is not None and not draft:
-                await self._in_thread(partial(keeper.keep, body, media_type))
+                request.state.kept = BackgroundTask(keeper.keep, body, media_type)  # after the answer
         return pixels
 
     @asynccontextmanager
@@ -146,19 +148,20 @@ class API:
         """All of a body; of this one, and of all large ones at the same time, no more than the bounds allow."""
         body, counted = bytearray(), 0
         try:
-            with fail_after(BODY_SECONDS):
-                async for part in request.stream():
-                    body += part
-                    if len(body) > MOST_BYTES:
-                        raise Refused(413, "too large a body", f"at most {MOST_BYTES >> 20} MiB")
-                    more = max(0, len(body) - SMALL) - counted
-                    if more and self._bytes + more > MOST_BYTES_AT_ONCE:
-                        raise Busy
-                    counted += more
-                    self._bytes += more
+            try:
+                with fail_after(BODY_SECONDS):
+                    async for part in request.stream():
+                        body += part
+                        if len(body) > MOST_BYTES:
+                            raise Refused(413, "too large a body", f"at most {MOST_BYTES >> 20} MiB")
+                        more = max(0, len(body) - SMALL) - counted
+                        if more and self._bytes + more > MOST_BYTES_AT_ONCE:
+                            raise Busy
+                        counted += more
+                        self._bytes += more
+            except TimeoutError as error:
+                raise Refused(408, "the body did not come") from error
             yield bytes(body)
-        except TimeoutError as error:
-            raise Refused(408, "the body did not come") from error
         finally:
             self._bytes -= counted
 
@@ -174,10 +177,10 @@ def _probabilities(classifier: Classifier, questions: list[Pixels]) -> list[torc
     return [*classifier.probabilities(stacked)]
 
 
-def _topk(request: Request) -> int:
+def _topk(request: Request, most: int = 10**6) -> int:
     text = request.query_params.get("topk", "5")
-    if not (text.isdecimal() and len(text) < 7 and int(text) > 0):
-        raise Refused(422, "topk is a number from 1")
+    if not (text.isdecimal() and len(text) < 8 and 0 < int(text) <= most):
+        raise Refused(422, f"topk is a number from 1 to {most:,}")
     return int(text)
 
 
@@ -188,5 +191,6 @@ def _flag(request: Request, name: str) -> bool:
     return text in ("1", "true")
 
 
-def _json(answer: BaseModel) -> Response:
-    return Response(answer.model_dump_json(exclude_none=True), media_type="application/json")
+def _json(answer: BaseModel, request: Request | None = None) -> Response:
+    kept = getattr(request.state, "kept", None) if request else None
+    return Response(answer.model_dump_json(exclude_none=True), media_type="application/json", background=kept)

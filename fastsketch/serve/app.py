@@ -26,7 +26,11 @@ RETRY_SECONDS = 1
 
 
 def create_app(served: Served) -> ASGIApp:
-    """The ASGI application."""
+    """The ASGI application.
+
+    Args:
+        served: What it serves.
+    """
     api = API(served)
     routes = [
         Route("/api/predict", api.predict, methods=["POST"]),
@@ -45,12 +49,14 @@ def create_app(served: Served) -> ASGIApp:
         work.cancel()
         with suppress(asyncio.CancelledError):
             await work
+        api.batcher.close()
         api.decoding.shutdown(wait=False, cancel_futures=True)
 
     handlers: dict[Any, Callable[..., Any]] = {
         Refused: _refused,
         Busy: _busy,
         HTTPException: _http,
+        Exception: _failed,
         ClientDisconnect: _gone,
     }
     starlette = Starlette(routes=routes, exception_handlers=handlers, lifespan=working)
@@ -72,6 +78,10 @@ async def _busy(request: Request, error: Busy) -> Response:
 
 async def _http(request: Request, error: HTTPException) -> Response:
     return problem(error.status_code, error.detail.lower(), headers=dict(error.headers or {}))
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    return problem(500, "that went wrong")  # `Guard` is told as well, and logs it
 
 
 async def _gone(request: Request, error: ClientDisconnect) -> Response:

@@ -121,6 +121,10 @@ class Batcher(Generic[Question, Found]):
                 else:
                     await self._do(self._chores.popleft())
 
+    def close(self) -> None:
+        """Let the thread end; nothing is asked any more."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
     async def _wait_for_others(self) -> None:
         loop = asyncio.get_running_loop()
         latest = self._asked[0].since + PATIENCE
@@ -135,6 +139,8 @@ class Batcher(Generic[Question, Found]):
             return
         try:
             found = await self._in_thread(lambda: self._compute([each.question for each in batch]))
+            if len(found) != len(batch):
+                raise RuntimeError(f"{len(found)} answers to {len(batch)} questions")
         except Exception as error:
             for each in batch:
                 if not each.answer.done():

@@ -12,11 +12,13 @@ from PIL import Image
 
 from fastsketch.conversion.decode import STROKE_WIDTH, DecodeError, decode_content, draw_strokes
 from fastsketch.conversion.reading import Reading
+from fastsketch.serve.schema import LEAST_WIDTH, MOST_WIDTH
 
 MOST_BYTES = 4 << 20
 """Of a body."""
 
 MOST_STROKES = 4_000
+"""Of a drawing, where each is a list of x and one of y."""
 
 MOST_NUMBERS = 40_000
 """Of a drawing, times and whatever else is there included: Quick, Draw!'s have a hundred. So many take a second."""
@@ -36,9 +38,6 @@ IMAGES = {
     "image/bmp": "BMP",
 }
 """Media types and Pillow's names of the formats that they are; the content decides which of them it is."""
-
-WIDTHS = (0.25, 4.0)
-"""Of lines, the least and the most, as multiples of the usual."""
 
 Pixels = dict[Reading, npt.NDArray[np.uint8]]
 
@@ -94,9 +93,8 @@ def _width(body: bytes) -> float:
     except (ValueError, RecursionError) as error:
         raise Refused(400, "the body is not JSON") from error
     width = record.get("width", 1) if isinstance(record, dict) else 1
-    least, most = WIDTHS
-    if isinstance(width, bool) or not isinstance(width, int | float) or not least <= width <= most:
-        raise Refused(422, f"width is a number from {least} to {most}")
+    if isinstance(width, bool) or not isinstance(width, int | float) or not LEAST_WIDTH <= width <= MOST_WIDTH:
+        raise Refused(422, f"width is a number from {LEAST_WIDTH} to {MOST_WIDTH}")
     return float(width)
 
 
@@ -104,13 +102,16 @@ def read_image(body: bytes, readings: Sequence[Reading]) -> Pixels:
     """Decode an image as `predict` decodes a file. Arguments, results and errors as those of `read_strokes`."""
     try:
         with Image.open(io.BytesIO(body), formats=[*IMAGES.values()]) as image:
-            (width, height), packed = image.size, image.format == "BMP" and bool(image.info.get("compression"))
+            (width, height), format, compression = image.size, image.format, image.info.get("compression")
+    except Image.DecompressionBombError as error:
+        raise Refused(413, "too large an image", f"at most {MOST_PIXELS:,} pixels") from error
     except Exception as error:  # for a damaged file Pillow raises whatever comes up in it
         raise Refused(422, f"that is no image of a format that is read: {', '.join(IMAGES.values())}") from error
     if width * height > MOST_PIXELS:
         raise Refused(413, f"too large an image: {width:,} x {height:,} pixels", f"at most {MOST_PIXELS:,} of them")
-    # Both are decoded so slowly that a few kilobytes would take seconds.
-    if packed or body.count(b"\xff\xda") > MOST_SCANS:
+    # Run lengths are unpacked in Python, and each scan passes over the whole image: kilobytes that would take seconds.
+    runs = format == "BMP" and compression in (1, 2)
+    if runs or (format in ("JPEG", "MPO") and body.count(b"\xff\xda") > MOST_SCANS):
         raise Refused(422, "an image that is packed in an unusual way", "save it as PNG")
     try:
         return {reading: decode_content(body, reading)[0] for reading in readings}

@@ -53,13 +53,18 @@ class Gallery:
         member: The model.
         folder: Its data set.
         dataset: Likewise; of the model's classes, and read as the model reads.
+
+    Raises:
+        DataError: It is damaged.
     """
 
     def __init__(self, member: Member, folder: Path, dataset: DatasetMetadata) -> None:
         self._member = member
-        self._split = PackSplit(folder, dataset, "train")
-        self._labels = np.asarray(self._split.labels)
-        self._ids, self._names = self._split.ids(), dataset.classes
+        self._split, self._names = PackSplit(folder, dataset, "train"), dataset.classes
+        self._device = next(member.model.parameters()).device
+        self._rows = [self._chosen(label) for label in range(len(self._names))]
+        shown = {row for rows in self._rows for row in rows.tolist()}
+        self._ids = {row: id for row, id in enumerate(self._split.ids()) if row in shown}
         self._known: dict[int, _Known] = {}
         self._learning = asyncio.Lock()
 
@@ -73,9 +78,15 @@ class Gallery:
             labels: Classes.
             each: So many of a class.
             do: What computes.
+
+        Returns:
+            At most `each` of every class, in the order of `labels`.
+
+        Raises:
+            Busy: Too much waits to be computed.
         """
         wanted = await do(partial(self._features, image[None]))
-        known = [await self._class(label, do) for label in labels if label in self._labels]
+        known = [await self._class(label, do) for label in labels if len(self._rows[label])]
         found = [place for each_class in known for place in each_class.nearest(wanted[0], each)]
         shown: list[Neighbour] = await do(partial(self._shown, found))  # there, too: pictures take a while
         return shown
@@ -83,7 +94,7 @@ class Gallery:
     def _shown(self, found: list[tuple[float, int]]) -> list[Neighbour]:
         return [
             Neighbour(
-                label=self._names[self._labels[row]],
+                label=self._names[self._split.labels[row]],
                 id=self._ids[row],
                 similarity=similarity,
                 image=png_url(self._split.images[row][0]),
@@ -91,24 +102,32 @@ class Gallery:
             for similarity, row in found
         ]
 
+    def _chosen(self, label: int) -> npt.NDArray[np.int64]:
+        """The rows of a class that are compared with drawings; a split has its classes one after the other."""
+        first, last = np.searchsorted(self._split.labels, (label, label + 1))
+        return np.unique(
+            np.linspace(first, max(first, last - 1), min(PER_CLASS, last - first)).round().astype(np.int64)
+        )
+
     async def _class(self, label: int, do: Do[Any]) -> _Known:
         """What is known of a class, which is looked at where it has not been yet."""
         async with self._learning:  # whoever else wants the same need not compute it, too
             if label not in self._known:
-                rows = np.flatnonzero(self._labels == label)
-                rows = rows[np.linspace(0, len(rows) - 1, min(PER_CLASS, len(rows))).round().astype(int)]
+                rows = self._rows[label]
                 chunks = np.array_split(rows, -(-len(rows) // CHUNK))
-                features = [await do(partial(self._features, self._split.images[chunk, 0])) for chunk in chunks]
+                features = [await do(partial(self._features_of, chunk)) for chunk in chunks]
                 self._known[label] = _Known(torch.cat(features), rows)
             return self._known[label]
+
+    def _features_of(self, rows: npt.NDArray[np.int64]) -> Tensor:
+        return self._features(self._split.images[rows, 0])
 
     @torch.inference_mode()
     def _features(self, images: npt.NDArray[np.uint8]) -> Tensor:
         """uint8 [B, S, S] → what the classifier is shown of them, float32 [B, F], of length 1."""
-        model, device = self._member.model, next(self._member.model.parameters()).device
-        inputs = self._member.preprocess(torch.tensor(images)[:, None].to(device))
+        inputs = self._member.preprocess(torch.tensor(images)[:, None].to(self._device))
         with autocast(inputs.device, self._member.precision):
-            features = features_of(model, inputs)
+            features = features_of(self._member.model, inputs)
         return F.normalize(features.float(), dim=1).cpu()
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from fastsketch.errors import one_line
 from fastsketch.serve.problem import problem
 
 log = logging.getLogger(__name__)
@@ -19,6 +20,7 @@ SECONDS = 30.0
 """For which a request may take, its slow client included."""
 
 SAFE = ("GET", "HEAD", "OPTIONS")
+"""Methods by which nothing is asked of a model."""
 
 HEADERS = {
     # `blob:` and `data:` are pictures that the page itself makes or is answered with.
@@ -69,7 +71,8 @@ class Guard:
             if not began:
                 await problem(503, "that took too long", headers={"Retry-After": "1"})(scope, receive, answer)
         except Exception as error:
-            log.error("%s %s: %s: %s", scope["method"], scope["path"], type(error).__name__, error)
+            said = f"{scope['method']} {scope['path']}: {type(error).__name__}: {error}"
+            log.error("%s", one_line(said, 500))
             if not began:
                 await problem(500, "that went wrong")(scope, receive, answer)
 
@@ -95,7 +98,7 @@ def is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
+        return host.lower() == "localhost" or host.lower().endswith(".localhost")
 
 
 def _name_of(host: str) -> str:

@@ -54,8 +54,7 @@ class Keeper:
                 )
                 return
             try:
-                with atomic.replacing(path) as temporary:
-                    temporary.write_bytes(body)
+                atomic.write_bytes(path, body)
             except OSError as error:
                 self._tell(f"{path} cannot be kept: {error.strerror or error}")
                 return

@@ -8,13 +8,14 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from fastsketch.serve.bodies import IMAGES, STROKES
-from fastsketch.serve.schema import Answer, Drawing, Health, ModelInfo, Neighbours, Problem
+from fastsketch.serve.schema import MOST_CLASSES, Answer, Drawing, Health, ModelInfo, Neighbours, Problem
 from fastsketch.version import __version__
 
 PROBLEMS = {
     400: "The body is not what its type says.",
     401: "The token is missing or another one: Authorization: Bearer TOKEN.",
     403: "Another site's page asked, or one asked for another host.",
+    404: "There are no training sketches to compare with.",
     408: "The body did not come.",
     413: "The body is too large, or what is in it.",
     415: "A body of a type that is not read.",
@@ -22,9 +23,9 @@ PROBLEMS = {
     503: "Too many wait; come back after `Retry-After` seconds.",
 }
 
-_SKETCH = {"required": True, "content": {STROKES: {"schema": {"$ref": "#/components/schemas/Drawing"}}}}
-for _type in IMAGES:
-    _SKETCH["content"][_type] = {"schema": {"type": "string", "format": "binary"}}  # type: ignore[index]
+_STROKES = {"schema": {"$ref": "#/components/schemas/Drawing"}}
+_IMAGE = {"schema": {"type": "string", "format": "binary"}}
+_SKETCH = {"required": True, "content": {STROKES: _STROKES} | dict.fromkeys(IMAGES, _IMAGE)}
 
 _MODELS = (Answer, Drawing, Health, ModelInfo, Neighbours, Problem)
 
@@ -49,7 +50,7 @@ def document() -> dict[str, Any]:
                     [
                         _parameter("topk", {"type": "integer", "minimum": 1, "default": 5}, "So many classes."),
                         _parameter("sight", {"type": "boolean", "default": False}, "And what the model is shown."),
-                        _parameter("draft", {"type": "boolean", "default": False}, "It is not kept (--keep)."),
+                        _DRAFT,
                     ],
                 )
             },
@@ -57,11 +58,18 @@ def document() -> dict[str, Any]:
                 "post": _operation(
                     "The training sketches nearest to a sketch",
                     Neighbours,
-                    [_parameter("topk", {"type": "integer", "minimum": 1, "default": 5}, "Of so many classes.")],
+                    [
+                        _parameter(
+                            "topk",
+                            {"type": "integer", "minimum": 1, "maximum": MOST_CLASSES, "default": 5},
+                            "Of so many classes.",
+                        ),
+                        _DRAFT,
+                    ],
                 )
             },
             "/api/model": {"get": _operation("The model", ModelInfo, guarded=(401, 403))},
-            "/healthz": {"get": _operation("Whether the server answers", Health)},
+            "/healthz": {"get": _operation("Whether the server answers", Health, guarded=(403,))},
         },
         "components": {
             "schemas": definitions["$defs"],
@@ -92,3 +100,6 @@ def _response(description: str, answer: type[Any]) -> dict[str, Any]:
 
 def _parameter(name: str, schema: dict[str, Any], description: str) -> dict[str, Any]:
     return {"name": name, "in": "query", "schema": schema, "description": description}
+
+
+_DRAFT = _parameter("draft", {"type": "boolean", "default": False}, "It is not kept (--keep).")

@@ -10,6 +10,13 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 DataURL = Annotated[str, Field(description="A PNG as a `data:` URL.")]
 
 
+LEAST_WIDTH, MOST_WIDTH = 0.25, 4.0
+"""Of lines, as multiples of the usual."""
+
+MOST_CLASSES = 20
+"""Of which training sketches are shown."""
+
+
 class Patches(BaseModel):
     """Which patches of its input a transformer with ink tokens is shown."""
 
@@ -23,7 +30,7 @@ class Sight(BaseModel):
 
     size: int = Field(description="Side of its input in pixels.")
     image: DataURL
-    patches: Patches | None = Field(None, description="Null of a model that is shown all of it.")
+    patches: Patches | None = Field(None, description="Absent of a model that is shown all of it.")
 
 
 class Answer(BaseModel):
@@ -57,6 +64,7 @@ class ModelInfo(BaseModel):
     classes: list[str]
     size: int = Field(description="Side of what the model is shown, in pixels.")
     gallery: bool = Field(description="Whether there are training sketches to compare with.")
+    keeps: bool = Field(description="Whether it keeps what is drawn, unless it is a draft.")
     version: str = Field(description="Of fastsketch.")
 
 
@@ -81,4 +89,6 @@ class Drawing(BaseModel):
         description="Strokes, each `[[x, …], [y, …]]`, in any unit; x runs right, y down.",
         examples=[[[[0, 50, 100], [80, 0, 80]], [[10, 90], [120, 120]]]],
     )
-    width: Annotated[float, Field(ge=0.25, le=4)] = Field(1, description="Of the lines, as a multiple of the usual.")
+    width: Annotated[float, Field(ge=LEAST_WIDTH, le=MOST_WIDTH)] = Field(
+        1, description="Of the lines, as a multiple of the usual."
+    )

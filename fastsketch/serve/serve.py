@@ -12,7 +12,8 @@ import torch
 from fastsketch.errors import ConfigError, DataError, FastSketchError
 from fastsketch.evaluation.subject import Subject
 from fastsketch.inference.classifier import Classifier
-from fastsketch.inference.saved import SavedModel, Source
+from fastsketch.inference.saved import CHECKPOINTS, SavedModel, Source
+from fastsketch.ink import PAPER
 from fastsketch.serve.api import Served
 from fastsketch.serve.app import create_app
 from fastsketch.serve.gallery import Gallery
@@ -52,11 +53,15 @@ def serve(
         on_start: Called with the page's address once it is answered.
 
     Raises:
-        ConfigError: A source holds no model, there is no such host, device or folder, or an origin is none.
+        ConfigError: A source holds no model, there is no such host, device or folder, an origin is none, or the token
+            cannot be one.
+        BackendMissing: A model's photographs are cleaned, and OpenCV is not installed.
         DataError: A model or a data set is damaged.
         FastSketchError: Another program listens there.
     """
-    models = SavedModel.find_all(sources, checkpoint)
+    if token is not None and not (token.isascii() and token.isalnum()):
+        raise ConfigError("--token is of ASCII letters and digits")
+    models = [each.read_as(None, None) for each in SavedModel.find_all(sources, checkpoint)]
     keeper = Keeper(keep) if keep is not None else None
     origins = [_origin(each) for each in origins]
     with listen(host, port) as listening:
@@ -81,10 +86,15 @@ def _origin(text: str) -> str:
 
 def _gallery(source: Source, classifier: Classifier, data: Path | None, checkpoint: str) -> Gallery | None:
     """The training sketches of a run; of what is no run, and where the data set is gone, nothing is known."""
-    if not isinstance(source, Run) and not Run(source).config.is_file():
+    run = Run.of(source)
+    if run.root.name in CHECKPOINTS and Run(run.root.parent).config.is_file():
+        run, checkpoint = Run(run.root.parent), run.root.name
+    if not run.config.is_file():
+        if data is not None:
+            raise ConfigError(f"--data: {run.root} is no run, and has no training sketches")
         return None
     try:
-        subject = Subject.of(Run.of(source), "train", checkpoint, data, None, None)
+        subject = Subject.of(run, "train", checkpoint, data, None, None)
         return Gallery(classifier.members[0], subject.folder, subject.dataset)
     except FastSketchError as error:
         if data is not None or isinstance(error, DataError):
@@ -96,7 +106,7 @@ def _gallery(source: Source, classifier: Classifier, data: Path | None, checkpoi
 def _warm(classifier: Classifier) -> None:
     """The first question is the slowest: nobody should have to wait for its answer."""
     blank = {
-        reading: torch.full((1, 1, reading.size, reading.size), 255, dtype=torch.uint8)
+        reading: torch.full((1, 1, reading.size, reading.size), PAPER, dtype=torch.uint8)
         for reading in classifier.readings
     }
     classifier.probabilities(blank)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import resource
 import socket
 from asyncio import TimerHandle, Transport
 from collections.abc import Callable, Generator
@@ -19,15 +18,16 @@ HEAD_SECONDS = 10.0
 """For which the head of a request may take to come."""
 
 MOST_CONNECTIONS = 4_000
-"""At once; who comes then is told to come back."""
+"""At once; who comes then is sent away."""
 
 MOST_HEAD_BYTES = 32 << 10
+"""Of a request: its first line and its headers."""
 
 READ = 16 << 10
 """Bytes that are taken from a connection in one go: others have their turn after what is in so many, chunk by chunk."""
 
 WRITE_SECONDS = 10.0
-"""For which a client may read nothing of its answer."""
+"""For which what a client has not read yet may stay more than is sent on."""
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -58,6 +58,7 @@ def create_server(app: ASGIApp, on_start: Callable[[], object]) -> Server:
     _allow_files(2 * MOST_CONNECTIONS)
     config = uvicorn.Config(
         app,
+        loop="asyncio",  # uvloop's transports cannot be told how much to read
         http=Patient,
         ws="none",
         lifespan="on",
@@ -151,6 +152,10 @@ class Patient(H11Protocol):
 
 def _allow_files(count: int) -> None:
     """Let the process have so many connections, as far as it may."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = count if hard == resource.RLIM_INFINITY else min(count, hard)
     if soft != resource.RLIM_INFINITY and soft < most:

@@ -24,10 +24,10 @@ def sight_of(member: Member, image: npt.NDArray[np.uint8]) -> Sight:
         member: The model. Of an exported one nothing is known but what goes into the file.
         image: uint8 [S, S], as the member reads originals.
     """
-    pixels = torch.from_numpy(image)[None, None].to(next(iter(member.model.parameters()), torch.empty(0)).device)
     preprocess = member.preprocess
     if not isinstance(preprocess, Preprocess):
         return Sight(size=image.shape[0], image=png_url(image))
+    pixels = torch.from_numpy(image)[None, None].to(next(member.model.parameters()).device)
     shown = shrink(pixels, preprocess.size)[0, 0].cpu().numpy()
     embedding = getattr(member.model, "patch_embed", None)
     patches = None

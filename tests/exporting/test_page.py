@@ -134,6 +134,11 @@ def test_the_runtime_is_found_in_an_archive_or_a_folder(run: Run, tmp_path: Path
         assert [(out / name).read_text() for name in RUNTIME] == list(RUNTIME)
     with pytest.raises(ConfigError, match="is there already"):
         export_page(run, out, runtime=tmp_path)
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site/index.html").write_text("somebody's")
+    with pytest.raises(ConfigError, match="is there already"):
+        export_page(run, tmp_path / "site", runtime=tmp_path)
+    assert (tmp_path / "site/index.html").read_text() == "somebody's"
     export_page(run, out, runtime=tmp_path, overwrite=True)
 
 

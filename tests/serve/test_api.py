@@ -88,6 +88,44 @@ def test_patches_that_are_kept(data: DatasetMetadata, sketches: Path, tmp_path: 
         assert max(patches["kept"]) < patches["rows"] * patches["columns"]
 
 
+def test_an_exported_file(run: Run) -> None:
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    from fastsketch.exporting.export import export_run
+
+    path = export_run(run, out=run.root.parent / "served")[0].path
+    classifier, record = Classifier.load(path), {"drawing": drawing(2)}
+    with answering(Served(classifier, "exported")) as server:
+        found = server.predict(record, "?sight=1")
+    assert found["labels"] == list(classifier.predict(record).labels)
+    np.testing.assert_array_equal(pixels_of(found["sight"]["image"]), read_sketch(record, classifier.readings[0]))
+
+
+def test_what_goes_wrong_within_is_told_in_a_line(
+    classifier: Classifier, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("two\nlines")
+
+    monkeypatch.setattr(classifier, "probabilities", fail)
+    with answering(Served(classifier, "failing")) as server:
+        status, found, headers = server.ask("/api/predict", json.dumps({"drawing": drawing(0)}).encode(), STROKES)
+    assert (status, found) == (500, {"error": "that went wrong"})
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert caplog.messages == ["POST /api/predict: RuntimeError: two\\nlines"]
+
+
+def test_ordinary_bmps_are_read(server: Serving) -> None:
+    """One with masks for its colours, and one whose pixels look like a JPEG's scans."""
+    masks = struct.pack("<IiiHHIIiiIIIII", 40, 8, 8, 1, 32, 3, 256, 0, 0, 0, 0, 0xFF0000, 0xFF00, 0xFF)
+    masked = b"BM" + struct.pack("<IHHI", 14 + len(masks) + 256, 0, 0, 14 + len(masks)) + masks + bytes(256)
+    file = io.BytesIO()
+    Image.new("RGB", (400, 400), "#87DAFF").save(file, "BMP")
+    for image in (masked, file.getvalue()):
+        status, found, _ = server.ask("/api/predict", image, "image/bmp")
+        assert (status, "labels" in found) == (200, True), found
+
+
 def test_width(server: Serving) -> None:
     record = {"drawing": drawing(1)}
     usual, same, wide = (
@@ -134,7 +172,7 @@ def test_model_health_and_openapi(server: Serving) -> None:
     _, about, _ = server.ask("/api/model")
     check("ModelInfo", about)
     assert (about["model"], about["classes"], about["size"]) == ("test_resnet", CLASSES, SIZE)
-    assert about["gallery"] is True
+    assert (about["gallery"], about["keeps"]) == (True, False)
     _, health, _ = server.ask("/healthz")
     check("Health", health)
     assert health == {"status": "ok", "waiting": 0}
@@ -152,6 +190,7 @@ def test_several_models_and_exported_files(run: Run, data: DatasetMetadata, sket
     with answering(Served(both, "two")) as server:
         record = {"drawing": drawing(3)}
         expected = both.predict(record)
+        assert server.ask("/api/neighbours", json.dumps(record).encode(), STROKES)[0] == 404
         assert server.predict(record)["probabilities"] == pytest.approx(expected.probabilities, abs=1e-6)
 
 

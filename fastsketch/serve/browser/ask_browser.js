@@ -2,15 +2,12 @@
 
 import { fromPixels } from './image.js';
 import * as ort from './ort.wasm.bundle.min.mjs';
-import { drawing } from './strokes.js';
+import { drawing, STROKE_WIDTH } from './strokes.js';
 
 ort.env.wasm.numThreads = 1; // more need headers that a plain folder's server does not send
 ort.env.wasm.wasmPaths = { wasm: new URL('ort-wasm-simd-threaded.wasm', import.meta.url).href };
 
 const TOPK = 5;
-
-/** Of strokes, as a share of the side; see `STROKE_WIDTH` in fastsketch/conversion/decode.py. */
-const LINE = 1 / 96;
 
 const opened = open();
 
@@ -28,7 +25,7 @@ export const model = async () => (await opened).about;
 /** @param {object} sketch - a `Sheet`'s @returns {Promise<object>} as the API's `Answer`, with what the model sees */
 export async function predict(sketch) {
   const { about, session } = await opened;
-  const pixels = sketch.picture ? read(sketch.picture, about) : drawing(sketch.drawing, about.size, LINE * sketch.width);
+  const pixels = sketch.picture ? read(sketch.picture, about) : drawing(sketch.drawing, about.size, STROKE_WIDTH * sketch.width);
   const images = new ort.Tensor('uint8', pixels, [1, 1, about.size, about.size]);
   const { probabilities } = await session.run({ images });
   const shares = [...probabilities.data];

@@ -10,7 +10,10 @@
 
 const PAPER = 255;
 const STROKE_MARGIN = 1 / 32;
-const STROKE_WIDTH = 1 / 96;
+
+/** Of lines, as a share of the side. */
+export const STROKE_WIDTH = 1 / 96;
+
 const FARTHEST = 16;
 
 const float32 = Math.fround;

@@ -16,8 +16,11 @@ const SMALLER = 1600;
 /** @returns {Promise<{model: string, classes: string[], size: number, gallery: boolean}>} */
 export const model = () => call('api/model');
 
-/** @param {object} sketch - a `Sheet`'s @param {boolean} draft - it is not done yet @returns {Promise<object>} `Answer` */
-export const predict = async (sketch, draft) => call(`api/predict?sight=1&draft=${Number(draft)}`, await body(sketch));
+/** @param {object} sketch - a `Sheet`'s, in the making @returns {Promise<object>} the API's `Answer`, with what the model sees */
+export const predict = async (sketch) => call('api/predict?sight=1&draft=1', await body(sketch));
+
+/** Let the server keep what was drawn, where it was told to. @param {object} sketch - a `Sheet`'s, when it is done */
+export const keep = async (sketch) => call('api/predict', await body(sketch));
 
 /** @param {object} sketch - a `Sheet`'s @returns {Promise<object[]>} the API's `Neighbour`s */
 export const neighbours = async (sketch) => (await call('api/neighbours?draft=1', await body(sketch))).neighbours;
@@ -44,7 +47,7 @@ async function call(path, content) {
   if (content) headers['Content-Type'] = content.type;
   const method = content ? 'POST' : 'GET';
   const answer = await fetch(path, { method, headers, body: content, signal: AbortSignal.timeout(PATIENCE) });
-  const found = await answer.json();
+  const found = await answer.json().catch(() => ({ error: `${answer.status} ${answer.statusText}` }));
   const retry = Number(answer.headers.get('Retry-After'));
   if (!answer.ok) throw Object.assign(new Error([found.error, found.hint].filter(Boolean).join('; ')), { retry });
   return found;

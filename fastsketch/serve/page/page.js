@@ -6,7 +6,7 @@ import { Sheet } from './sheet.js';
 /** Milliseconds between a change and the question about it: a line in the making is asked about now and then. */
 const PAUSE = { drawing: 120, done: 0 };
 
-/** Milliseconds of rest before training sketches are looked for. */
+/** Milliseconds of rest before training sketches are looked for, and a drawing is taken to be finished. */
 const REST = 400;
 
 const $ = (id) => document.getElementById(id);
@@ -43,7 +43,7 @@ async function ask() {
   underway = true;
   const asked = version;
   try {
-    const found = await asking.predict(sheet.sketch, sheet.busy);
+    const found = await asking.predict(sheet.sketch);
     say('');
     if (asked > cleared) show(found);
   } catch (error) {
@@ -56,12 +56,15 @@ async function ask() {
   }
   $('answer').ariaBusy = String(asked !== version);
   if (asked !== version) soon ||= setTimeout(ask, 0);
-  else if (model.gallery) later = setTimeout(compare, REST);
+  else later = setTimeout(rest, REST);
 }
 
-async function compare() {
+/** What there is time for when nothing has changed for a while. */
+async function rest() {
   const asked = version;
   try {
+    if (model.keeps) await asking.keep(sheet.sketch);
+    if (!model.gallery) return;
     const found = await asking.neighbours(sheet.sketch);
     if (asked === version) $('neighbours').replaceChildren(...found.map(figure));
   } catch (error) {
@@ -149,8 +152,11 @@ async function put(blob) {
   }
 }
 
+/** What the sheet shows: what was wished for, or else what it is taken for. */
+const word = () => wished ?? answer?.labels[0] ?? 'sketch';
+
 function save(blob, suffix) {
-  const download = `${answer?.labels[0] ?? 'sketch'}.${suffix}`;
+  const download = `${word()}.${suffix}`;
   const link = Object.assign(element('a'), { href: URL.createObjectURL(blob), download });
   link.click();
   URL.revokeObjectURL(link.href);
@@ -158,8 +164,7 @@ function save(blob, suffix) {
 
 /** A line of Quick, Draw!'s form, which `fastsketch convert` and `predict` read. */
 function strokes() {
-  const word = wished ?? answer?.labels[0] ?? '';
-  return new Blob([`${JSON.stringify({ word, key_id: String(Date.now()), drawing: sheet.strokes })}\n`]);
+  return new Blob([`${JSON.stringify({ word: word(), key_id: String(Date.now()), drawing: sheet.strokes })}\n`]);
 }
 
 const images = (items) => [...(items ?? [])].filter((item) => item.type.startsWith('image/'));

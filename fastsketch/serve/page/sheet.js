@@ -33,11 +33,6 @@ export class Sheet {
     return this.picture ? { picture: this.picture } : { drawing: this.strokes, width: this.width };
   }
 
-  /** Whether a line is being drawn. */
-  get busy() {
-    return this.pointer !== null;
-  }
-
   undo() {
     this.pointer = null; // a line in the making ends
     if (this.picture) this.picture = null;

@@ -68,8 +68,8 @@ def save_model(
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     # `save_file` has a temporary file of its own, which a kill would leave.
     content = save(tensors, {CHECKSUM: _checksum(tensors)})
-    with saving(weights), atomic.replacing(weights) as temporary:
-        temporary.write_bytes(content)
+    with saving(weights):
+        atomic.write_bytes(weights, content)
 
 
 def save_trained(model: nn.Module, folder: Path, preprocess: Preprocess, dataset: DatasetMetadata) -> None:
