@@ -33,7 +33,7 @@ HOUSE = [[[60, 60, 190, 190, 60], [240, 120, 120, 240, 240]], [[60, 125, 190], [
 DRAWINGS = 500
 
 RASTERISE = """async ([drawings, size]) => {
-  const { drawing } = await import('./strokes.js');
+  const { drawing } = await import('./rasterise.js');
   const all = new Uint8Array(drawings.length * size * size);
   drawings.forEach((strokes, place) => all.set(drawing(strokes, size), place * size * size));
   let text = '';
@@ -112,7 +112,7 @@ def test_nothing_is_asked_of_elsewhere(page: Any, folder: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == sorted(
         [
             *("README.md", "ask.js", "icon.svg", "image.js", "index.html", "model.json", "model.onnx", "page.js"),
-            *("sheet.js", "strokes.js", "style.css", *RUNTIME),
+            *("sheet.js", "rasterise.js", "style.css", *RUNTIME),
         ]
     )
 

@@ -2,7 +2,7 @@
 
 import { fromPixels } from './image.js';
 import * as ort from './ort.wasm.bundle.min.mjs';
-import { drawing, STROKE_WIDTH } from './strokes.js';
+import { drawing, STROKE_WIDTH } from './rasterise.js';
 
 ort.env.wasm.numThreads = 1; // more need headers that a plain folder's server does not send
 ort.env.wasm.wasmPaths = { wasm: new URL('ort-wasm-simd-threaded.wasm', import.meta.url).href };

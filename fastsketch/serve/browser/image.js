@@ -5,7 +5,7 @@
  * Convert.c, Resample.c).
  */
 
-import { roundHalfEven } from './strokes.js';
+import { roundHalfEven } from './rasterise.js';
 
 const PAPER = 255;
 const WEIGHT_BITS = 22;
