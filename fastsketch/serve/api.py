@@ -76,7 +76,7 @@ class API:
         self.batcher = Batcher[Pixels, torch.Tensor](partial(_probabilities, served.classifier))
         # Of its own: a thread whose request was given up is busy nevertheless, and no other takes its place.
         self.decoding = ThreadPoolExecutor(available_cpus(), "decode")
-        self._bytes = 0
+        self.held_bytes = 0
         self._page = page_files.served()
         self._openapi = openapi.document()
 
@@ -155,15 +155,15 @@ class API:
                         if len(body) > MOST_BYTES:
                             raise Refused(413, "too large a body", f"at most {MOST_BYTES >> 20} MiB")
                         more = max(0, len(body) - SMALL) - counted
-                        if more and self._bytes + more > MOST_BYTES_AT_ONCE:
+                        if more and self.held_bytes + more > MOST_BYTES_AT_ONCE:
                             raise Busy
                         counted += more
-                        self._bytes += more
+                        self.held_bytes += more
             except TimeoutError as error:
                 raise Refused(408, "the body did not come") from error
             yield bytes(body)
         finally:
-            self._bytes -= counted
+            self.held_bytes -= counted
 
     async def _in_thread(self, work: Callable[[], Any]) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self.decoding, work)

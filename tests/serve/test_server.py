@@ -13,7 +13,7 @@ import pytest
 from serving import STROKES, Serving, answering, drawing, serving
 
 from fastsketch import Classifier
-from fastsketch.serve import api
+from fastsketch.serve import api, app
 from fastsketch.serve.server import READ, Patient
 from fastsketch.training.run.directory import Run
 
@@ -133,28 +133,37 @@ def test_many_at_once_are_answered_or_sent_away(server: Serving) -> None:
     assert all(b"retry-after: 1" in each.lower() for each in found if b" 503 " in each[:20])
 
 
-def answers_large_ones_with(server: Serving, status: int) -> None:
-    """It may take a moment until the server has read what was sent, or seen that clients are gone."""
-    for _ in range(100):
-        if server.ask("/api/predict", bytes(100_000), "image/png")[0] == status:
-            return
-        time.sleep(0.1)
-    raise AssertionError(f"it never answers with {status}")
-
-
 def test_large_bodies_that_do_not_come_leave_room_for_drawings(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    apis: list[api.API] = []
+
+    class Watched(api.API):
+        def __init__(self, served: api.Served) -> None:
+            super().__init__(served)
+            apis.append(self)
+
+    def until_it_holds(count: int) -> None:
+        for _ in range(1000):
+            if apis[0].held_bytes == count:
+                return
+            time.sleep(0.02)
+        raise AssertionError(f"it holds {apis[0].held_bytes:,} bytes, not {count:,}")
+
+    monkeypatch.setattr(app, "API", Watched)
     monkeypatch.setattr(api, "MOST_BYTES_AT_ONCE", 200_000)
     monkeypatch.setattr(api, "BODY_SECONDS", 60)
-    large = head("image/png", f"Content-Length: {1 << 17}") + bytes((1 << 17) - 1)
+    size = 2 * api.SMALL
+    large = head("image/png", f"Content-Length: {size}") + bytes(size - 1)
     with answering(api.Served(Classifier.load(run, device="cpu"), "crowded")) as server:
         held = [connect(server) for _ in range(3)]
         for connection in held:
             connection.sendall(large)
-        answers_large_ones_with(server, 503)
+        until_it_holds(len(held) * (size - 1 - api.SMALL))
+        assert server.ask("/api/predict", bytes(100_000), "image/png")[0] == 503
         assert server.ask("/api/predict", BODY, STROKES)[0] == 200
         for connection in held:
             connection.close()
-        answers_large_ones_with(server, 422)
+        until_it_holds(0)
+        assert server.ask("/api/predict", bytes(100_000), "image/png")[0] == 422
 
 
 def test_a_body_of_tiny_chunks_does_not_hold_up_others(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
