@@ -28,20 +28,20 @@ def command(
     from fastsketch.inference.saved import SavedModel
     from fastsketch.optional import import_optional
 
-    SavedModel.find_all(runs, checkpoint)  # what is wrong is told before torch is imported
+    # What is wrong with them is told before torch is imported.
+    models = [model.read_as(None, None) for model in SavedModel.find_all(runs, checkpoint)]
     for name in ("starlette", "uvicorn"):
         import_optional(name, name, "serve")
     from fastsketch.serve.serve import serve
 
     serve(
-        runs,
+        models,
         host=host,
         port=port,
         token=token,
         origins=allow_origin or (),
         keep=keep,
         data=data,
-        checkpoint=checkpoint,
         device=device,
         on_start=lambda address: console.print(f"[bold]{plain(address)}[/]   Ctrl-C ends it", soft_wrap=True),
     )

@@ -21,7 +21,7 @@ from fastsketch.exporting.files import exported_program, onnx_model, require_onn
 from fastsketch.exporting.graph import ExportedGraph
 from fastsketch.exporting.parity import compare
 from fastsketch.exporting.quantize import CALIBRATION, write_int8
-from fastsketch.formats.pack import PackSplit
+from fastsketch.formats.pack import PackSplit, spread
 from fastsketch.inference.classifier import BATCH, Member
 from fastsketch.inference.description import Description
 from fastsketch.inference.exported import Exported, require_onnxruntime
@@ -187,5 +187,4 @@ def _ask(path: Path) -> Callable[[Tensor], Tensor]:
 
 def _some(split: PackSplit, count: int) -> npt.NDArray[np.uint8]:
     """So many sketches, spread evenly: uint8 [N, 1, S, S]."""
-    rows = np.linspace(0, len(split) - 1, min(count, len(split))).round().astype(int)
-    return np.asarray(split.images[rows])
+    return np.asarray(split.images[spread(len(split), count)])

@@ -10,7 +10,7 @@ from fastsketch.errors import ConfigError
 from fastsketch.figures.picture import check_picture
 from fastsketch.figures.sheet import Cell, draw_sheet, in_rows
 from fastsketch.formats.metadata import DatasetMetadata
-from fastsketch.formats.pack import PackSplit
+from fastsketch.formats.pack import PackSplit, spread
 
 MOST_CLASSES = 48
 """Of more classes a sample is shown, spread evenly over their order."""
@@ -41,10 +41,9 @@ def draw_contact_sheet(path: Path, folder: Path, dataset: DatasetMetadata, split
     check_sheet(path, folder, dataset, split)
     samples = PackSplit(folder, dataset, split)
     present, first = np.unique(samples.labels, return_index=True)
-    count = min(MOST_CLASSES, len(present))
-    chosen = np.linspace(0, len(present) - 1, count).round().astype(int)
+    chosen = spread(len(present), MOST_CLASSES)
     cells = [Cell(samples.images[first[each], 0], [dataset.classes[present[each]]]) for each in chosen]
     classes = f"{len(dataset.classes)} classes"
-    shown = f"all {classes}" if count == len(dataset.classes) else f"{count} of {classes}"
+    shown = f"all {classes}" if len(chosen) == len(dataset.classes) else f"{len(chosen)} of {classes}"
     title = f"{folder.resolve().name[:40]}, {split}: {len(samples):,} sketches, {shown} shown"
     draw_sheet(path, in_rows(cells), title, side=SIDE)

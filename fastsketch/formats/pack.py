@@ -239,6 +239,11 @@ class JoinedSplit:
             images[rows], labels[rows] = part.images[within], part.labels[within]
 
 
+def spread(count: int, most: int) -> npt.NDArray[np.int64]:
+    """Places of at most so many of `count` samples, from the first to the last, as evenly as can be."""
+    return np.linspace(0, count - 1, min(most, count)).round().astype(np.int64)
+
+
 def open_split(folder: Path, metadata: DatasetMetadata, name: str) -> PackSplit | JoinedSplit:
     """Open a split, or several that are joined: `train+val`.
 

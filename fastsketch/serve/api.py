@@ -83,24 +83,24 @@ class API:
     async def predict(self, request: Request) -> Response:
         """`schema.Answer`."""
         topk, sight = _topk(request), _flag(request, "sight")
-        pixels = await self._pixels(request)
+        pixels, keeping = await self._pixels(request)
         [found] = self._classifier.ranked((await self.batcher.ask(pixels))[None], topk)
         answer = Answer(labels=[*found.labels], probabilities=[*found.probabilities], ids=[*found.ids])
         if sight:
             member = self._classifier.members[0]
             answer.sight = await self._in_thread(partial(sight_of, member, pixels[member.reading]))
-        return _json(answer, request)
+        return _json(answer, keeping)
 
     async def neighbours(self, request: Request) -> Response:
         """`schema.Neighbours`."""
         gallery, topk = self._served.gallery, _topk(request, MOST_CLASSES)
         if gallery is None:
             raise Refused(404, "there are no training sketches to compare with")
-        pixels = await self._pixels(request)
+        pixels, keeping = await self._pixels(request)
         [found] = self._classifier.ranked((await self.batcher.ask(pixels))[None], topk)
         image = pixels[self._classifier.members[0].reading]
         nearest = await gallery.nearest(image, found.ids, NEIGHBOURS, self.batcher.do)
-        return _json(Neighbours(neighbours=nearest), request)
+        return _json(Neighbours(neighbours=nearest), keeping)
 
     async def model(self, request: Request) -> Response:
         """`schema.ModelInfo`."""
@@ -130,8 +130,8 @@ class API:
             raise HTTPException(404)
         return Response(self._page[name], media_type=page_files.MEDIA_TYPES[PurePath(name).suffix])
 
-    async def _pixels(self, request: Request) -> Pixels:
-        """What the models are shown of a request's body."""
+    async def _pixels(self, request: Request) -> tuple[Pixels, BackgroundTask | None]:
+        """What the models are shown of a request's body, and what is to be done with it after the answer."""
         media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         read, draft = reader_of(media_type), _flag(request, "draft")
         self.batcher.check_free()
@@ -139,9 +139,9 @@ class API:
             self.batcher.check_free()
             with self.batcher.coming():
                 pixels: Pixels = await self._in_thread(partial(read, body, self._classifier.readings))
-            if (keeper := self._served.keeper) is not None and not draft:
-                request.state.kept = BackgroundTask(keeper.keep, body, media_type)  # after the answer
-        return pixels
+        if (keeper := self._served.keeper) is None or draft:
+            return pixels, None
+        return pixels, BackgroundTask(keeper.keep, body, media_type)
 
     @asynccontextmanager
     async def _body(self, request: Request) -> AsyncIterator[bytes]:
@@ -191,6 +191,6 @@ def _flag(request: Request, name: str) -> bool:
     return text in ("1", "true")
 
 
-def _json(answer: BaseModel, request: Request | None = None) -> Response:
-    kept = getattr(request.state, "kept", None) if request else None
-    return Response(answer.model_dump_json(exclude_none=True), media_type="application/json", background=kept)
+def _json(answer: BaseModel, background: BackgroundTask | None = None) -> Response:
+    content = answer.model_dump_json(exclude_none=True)
+    return Response(content, media_type="application/json", background=background)

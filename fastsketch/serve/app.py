@@ -19,10 +19,7 @@ from fastsketch.serve.api import API, Served
 from fastsketch.serve.batching import Busy
 from fastsketch.serve.bodies import Refused
 from fastsketch.serve.guard import Guard
-from fastsketch.serve.problem import problem
-
-RETRY_SECONDS = 1
-"""After which who was sent away may come back."""
+from fastsketch.serve.problem import RETRY, problem
 
 
 def create_app(served: Served) -> ASGIApp:
@@ -73,7 +70,7 @@ async def _refused(request: Request, error: Refused) -> Response:
 
 
 async def _busy(request: Request, error: Busy) -> Response:
-    return problem(503, "too many wait already", headers={"Retry-After": str(RETRY_SECONDS)})
+    return problem(503, "too many wait already", headers=RETRY)
 
 
 async def _http(request: Request, error: HTTPException) -> Response:

@@ -135,32 +135,25 @@ class Batcher(Generic[Question, Found]):
 
     async def _answer(self, batch: list[_Asked[Question, Found]]) -> None:
         batch = [each for each in batch if not each.answer.done()]  # whoever gave up is not computed for
-        if not batch:
-            return
-        try:
-            found = await self._in_thread(lambda: self._compute([each.question for each in batch]))
-            if len(found) != len(batch):
-                raise RuntimeError(f"{len(found)} answers to {len(batch)} questions")
-        except Exception as error:
-            for each in batch:
-                if not each.answer.done():
-                    each.answer.set_exception(error)
-            return
-        for each, answer in zip(batch, found, strict=True):
-            if not each.answer.done():
-                each.answer.set_result(answer)
+        if batch:
+            questions = [each.question for each in batch]
+            await self._settle([each.answer for each in batch], lambda: self._compute(questions))
 
     async def _do(self, chore: _Chore) -> None:
-        if chore.done.done():
-            return
-        try:
-            result = await self._in_thread(chore.work)
-        except Exception as error:
-            if not chore.done.done():
-                chore.done.set_exception(error)
-            return
         if not chore.done.done():
-            chore.done.set_result(result)
+            await self._settle([chore.done], lambda: [chore.work()])
 
-    async def _in_thread(self, work: Callable[[], Result]) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+    async def _settle(self, futures: list[asyncio.Future[Result]], work: Callable[[], list[Result]]) -> None:
+        """Work in the thread, and give each future that still waits its result, or all of them the error."""
+        try:
+            results = await asyncio.get_running_loop().run_in_executor(self._thread, work)
+            if len(results) != len(futures):
+                raise RuntimeError(f"{len(results)} answers to {len(futures)} questions")
+        except Exception as error:
+            for future in futures:
+                if not future.done():
+                    future.set_exception(error)
+            return
+        for future, result in zip(futures, results, strict=True):
+            if not future.done():
+                future.set_result(result)

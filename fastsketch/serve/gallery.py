@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fastsketch.formats.metadata import DatasetMetadata
-from fastsketch.formats.pack import PackSplit
+from fastsketch.formats.pack import PackSplit, spread
 from fastsketch.inference.classifier import Member
 from fastsketch.serve.schema import Neighbour
 from fastsketch.serve.sight import png_url
@@ -30,20 +30,6 @@ CHUNK = 8
 Result = TypeVar("Result")
 Do = Callable[[Callable[[], Result]], Awaitable[Result]]
 """What computes in the model's thread; see `Batcher.do`."""
-
-
-class _Known(NamedTuple):
-    """Some sketches of a class: float32 [N, F] of length 1, and their rows in the split."""
-
-    features: Tensor
-    rows: npt.NDArray[np.int64]
-
-    def nearest(self, wanted: Tensor, count: int) -> list[tuple[float, int]]:
-        """Similarities and rows of so many that are nearest to features, float32 [F] of length 1."""
-        found = (self.features @ wanted).topk(min(count, len(self.rows)))
-        return [
-            (similarity, int(self.rows[place])) for similarity, place in zip(*map(Tensor.tolist, found), strict=True)
-        ]
 
 
 class Gallery:
@@ -65,7 +51,7 @@ class Gallery:
         self._rows = [self._chosen(label) for label in range(len(self._names))]
         shown = {row for rows in self._rows for row in rows.tolist()}
         self._ids = {row: id for row, id in enumerate(self._split.ids()) if row in shown}
-        self._known: dict[int, _Known] = {}
+        self._known: dict[int, Tensor] = {}
         self._learning = asyncio.Lock()
 
     async def nearest(
@@ -86,12 +72,16 @@ class Gallery:
             Busy: Too much waits to be computed.
         """
         wanted = await do(partial(self._features, image[None]))
-        known = [await self._class(label, do) for label in labels if len(self._rows[label])]
-        found = [place for each_class in known for place in each_class.nearest(wanted[0], each)]
+        found: list[tuple[float, int]] = []
+        for label in labels:
+            if len(rows := self._rows[label]):
+                nearest = (await self._class(label, do) @ wanted[0]).topk(min(each, len(rows)))
+                found += zip(nearest.values.tolist(), rows[nearest.indices.numpy()].tolist(), strict=True)
         shown: list[Neighbour] = await do(partial(self._shown, found))  # there, too: pictures take a while
         return shown
 
     def _shown(self, found: list[tuple[float, int]]) -> list[Neighbour]:
+        """Sketches by their similarities and rows."""
         return [
             Neighbour(
                 label=self._names[self._split.labels[row]],
@@ -104,19 +94,18 @@ class Gallery:
 
     def _chosen(self, label: int) -> npt.NDArray[np.int64]:
         """The rows of a class that are compared with drawings; a split has its classes one after the other."""
-        first, last = np.searchsorted(self._split.labels, (label, label + 1))
-        return np.unique(
-            np.linspace(first, max(first, last - 1), min(PER_CLASS, last - first)).round().astype(np.int64)
-        )
+        first, last = np.searchsorted(self._split.labels, (label, label + 1)).tolist()
+        rows: npt.NDArray[np.int64] = first + spread(last - first, PER_CLASS)
+        return rows
 
-    async def _class(self, label: int, do: Do[Any]) -> _Known:
-        """What is known of a class, which is looked at where it has not been yet."""
+    async def _class(self, label: int, do: Do[Any]) -> Tensor:
+        """Features of a class's chosen sketches, float32 [N, F] of length 1, computed where they have not been yet."""
         async with self._learning:  # whoever else wants the same need not compute it, too
             if label not in self._known:
                 rows = self._rows[label]
                 chunks = np.array_split(rows, -(-len(rows) // CHUNK))
                 features = [await do(partial(self._features_of, chunk)) for chunk in chunks]
-                self._known[label] = _Known(torch.cat(features), rows)
+                self._known[label] = torch.cat(features)
             return self._known[label]
 
     def _features_of(self, rows: npt.NDArray[np.int64]) -> Tensor:

@@ -12,7 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fastsketch.errors import one_line
-from fastsketch.serve.problem import problem
+from fastsketch.serve.problem import RETRY, problem
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,8 @@ class Guard:
     def __init__(
         self, app: ASGIApp, token: str | None = None, origins: Sequence[str] = (), *, loopback: bool = False
     ) -> None:
-        self._app, self._token, self._origins, self._loopback = app, token, frozenset(origins), loopback
+        self._app, self._token, self._loopback = app, token, loopback
+        self._origins, self._hosts = frozenset(origins), frozenset(map(_host_of, origins))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -69,21 +70,18 @@ class Guard:
             await asyncio.wait_for(inner(scope, receive, answer), SECONDS)
         except asyncio.TimeoutError:
             if not began:
-                await problem(503, "that took too long", headers={"Retry-After": "1"})(scope, receive, answer)
-        except Exception as error:
+                await problem(503, "that took too long", headers=RETRY)(scope, receive, answer)
+        except Exception as error:  # which the application has answered already
             said = f"{scope['method']} {scope['path']}: {type(error).__name__}: {error}"
             log.error("%s", one_line(said, 500))
-            if not began:
-                await problem(500, "that went wrong")(scope, receive, answer)
 
     def _refused(self, scope: Scope) -> ASGIApp | None:
         """The answer to a request that goes no further."""
         headers = Headers(scope=scope)
         origin, host = headers.get("origin"), headers.get("host", "").lower()
-        known = any(host == each.partition("://")[2] for each in self._origins)
-        if self._loopback and not known and not is_loopback(_name_of(host)):
+        if self._loopback and host not in self._hosts and not is_loopback(_name_of(host)):
             return problem(403, "asked for by another name", "localhost, or what --allow-origin names")
-        own = origin is None or origin.partition("://")[2] == host
+        own = origin is None or _host_of(origin) == host
         if not own and origin not in self._origins and scope["method"] not in SAFE:
             return problem(403, "another site's page may not ask", "the server allows it with --allow-origin")
         if self._token is not None and scope["path"].startswith("/api/") and scope["method"] != "OPTIONS":
@@ -99,6 +97,11 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host.lower() == "localhost" or host.lower().endswith(".localhost")
+
+
+def _host_of(origin: str) -> str:
+    """What a browser that asks for an origin sends as `Host`."""
+    return origin.partition("://")[2]
 
 
 def _name_of(host: str) -> str:

@@ -1,4 +1,4 @@
-"""Runs → a page and an API, until the process is told to end."""
+"""Saved models → a page and an API, until the process is told to end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from fastsketch.errors import ConfigError, DataError, FastSketchError
 from fastsketch.evaluation.subject import Subject
 from fastsketch.inference.classifier import Classifier
-from fastsketch.inference.saved import CHECKPOINTS, SavedModel, Source
+from fastsketch.inference.saved import CHECKPOINTS, SavedModel
 from fastsketch.ink import PAPER
 from fastsketch.serve.api import Served
 from fastsketch.serve.app import create_app
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 def serve(
-    sources: Sequence[Source],
+    models: Sequence[SavedModel],
     *,
     host: str = "127.0.0.1",
     port: int = 7860,
@@ -34,39 +34,34 @@ def serve(
     origins: Sequence[str] = (),
     keep: Path | None = None,
     data: Path | None = None,
-    checkpoint: str = "best",
     device: str = "auto",
     on_start: Callable[[str], object] = lambda url: None,
 ) -> None:
     """Serve the page and the API; returns after SIGINT or SIGTERM, when what was asked before is answered.
 
     Args:
-        sources: Runs or what else `SavedModel.find` takes; several are asked together.
+        models: Of the same classes; several are asked together.
         host: Whom it listens to: the loopback address to nobody else on the network.
         port: Where; 0 takes one that is free.
         token: What questions must bring.
         origins: Other sites whose pages may ask.
         keep: Folder for what is drawn.
-        data: The first run's data set, if it has moved.
-        checkpoint: `best` or `last`, of runs.
+        data: The first model's data set, if it has moved.
         device: Where the models compute.
         on_start: Called with the page's address once it is answered.
 
     Raises:
-        ConfigError: A source holds no model, there is no such host, device or folder, an origin is none, or the token
-            cannot be one.
-        BackendMissing: A model's photographs are cleaned, and OpenCV is not installed.
+        ConfigError: There is no such host, device or folder, an origin is none, or the token cannot be one.
         DataError: A model or a data set is damaged.
         FastSketchError: Another program listens there.
     """
     if token is not None and not (token.isascii() and token.isalnum()):
         raise ConfigError("--token is of ASCII letters and digits")
-    models = [each.read_as(None, None) for each in SavedModel.find_all(sources, checkpoint)]
     keeper = Keeper(keep) if keep is not None else None
     origins = [_origin(each) for each in origins]
     with listen(host, port) as listening:
         classifier = Classifier.of(models, device=device)
-        gallery = _gallery(sources[0], classifier, data, checkpoint)
+        gallery = _gallery(models[0], classifier, data)
         _warm(classifier)
         if not is_loopback(host):
             log.warning("whoever reaches %s can ask%s", host, "" if token is None else ", with the token")
@@ -84,14 +79,12 @@ def _origin(text: str) -> str:
     return origin
 
 
-def _gallery(source: Source, classifier: Classifier, data: Path | None, checkpoint: str) -> Gallery | None:
-    """The training sketches of a run; of what is no run, and where the data set is gone, nothing is known."""
-    run = Run.of(source)
-    if run.root.name in CHECKPOINTS and Run(run.root.parent).config.is_file():
-        run, checkpoint = Run(run.root.parent), run.root.name
-    if not run.config.is_file():
+def _gallery(model: SavedModel, classifier: Classifier, data: Path | None) -> Gallery | None:
+    """The training sketches of a run's model; of any other, and where the data set is gone, nothing is known."""
+    run, checkpoint = Run(model.folder.parent), model.folder.name
+    if checkpoint not in CHECKPOINTS or not run.config.is_file():
         if data is not None:
-            raise ConfigError(f"--data: {run.root} is no run, and has no training sketches")
+            raise ConfigError(f"--data: {model.folder} is of no run, and has no training sketches")
         return None
     try:
         subject = Subject.of(run, "train", checkpoint, data, None, None)

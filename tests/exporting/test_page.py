@@ -112,7 +112,7 @@ def test_nothing_is_asked_of_elsewhere(page: Any, folder: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == sorted(
         [
             *("README.md", "ask.js", "icon.svg", "image.js", "index.html", "model.json", "model.onnx", "page.js"),
-            *("sheet.js", "rasterise.js", "style.css", *RUNTIME),
+            *("dom.js", "sheet.js", "rasterise.js", "style.css", *RUNTIME),
         ]
     )
 

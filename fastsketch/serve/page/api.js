@@ -1,13 +1,9 @@
 // The OpenAPI document, for people: each path with what it takes, what it gives, and a line that asks it.
 
+import { carryToken, element } from './dom.js';
+
 const document_ = await (await fetch('openapi.json')).json();
 const example = JSON.stringify({ drawing: document_.components.schemas.Drawing.properties.drawing.examples[0] });
-
-function element(name, ...content) {
-  const made = document.createElement(name);
-  made.append(...content);
-  return made;
-}
 
 function listing(text) {
   const made = element('pre', text);
@@ -29,7 +25,7 @@ function operation([path, methods]) {
   return element('section', element('h2', `${method.toUpperCase()} ${path}`), element('p', summary), list, listing(`curl ${url}${asks}`));
 }
 
-for (const link of document.links) link.hash = location.hash; // the token goes along
+carryToken();
 document.getElementById('description').textContent = document_.info.description;
 document.getElementById('paths').append(
   ...Object.entries(document_.paths).map(operation),

@@ -1,6 +1,7 @@
 // The page: tools, the question that is on its way, and what came of it.
 
 import * as asking from './ask.js';
+import { carryToken, element } from './dom.js';
 import { Sheet } from './sheet.js';
 
 /** Milliseconds between a change and the question about it: a line in the making is asked about now and then. */
@@ -130,12 +131,6 @@ function forget() {
   say('');
 }
 
-function element(name, ...content) {
-  const made = document.createElement(name);
-  made.append(...content);
-  return made;
-}
-
 // ----------------------------------------------------------------------------------------------------------- tools
 
 function wish() {
@@ -146,7 +141,7 @@ function wish() {
 
 async function put(blob) {
   try {
-    sheet.put(blob, await createImageBitmap(blob));
+    sheet.put({ blob, bitmap: await createImageBitmap(blob) });
   } catch {
     say(`${blob.name ?? 'that'} is no image that a browser can open`);
   }
@@ -163,9 +158,8 @@ function save(blob, suffix) {
 }
 
 /** A line of Quick, Draw!'s form, which `fastsketch convert` and `predict` read. */
-function strokes() {
-  return new Blob([`${JSON.stringify({ word: word(), key_id: String(Date.now()), drawing: sheet.strokes })}\n`]);
-}
+const strokes = () =>
+  new Blob([`${JSON.stringify({ word: word(), key_id: String(Date.now()), drawing: sheet.strokes })}\n`]);
 
 const images = (items) => [...(items ?? [])].filter((item) => item.type.startsWith('image/'));
 
@@ -205,7 +199,7 @@ addEventListener('drop', (event) => {
   images(event.dataTransfer?.files).slice(0, 1).forEach(put);
 });
 
-for (const link of document.links) link.hash = location.hash; // the token goes along
+carryToken();
 changed(true);
 try {
   model = await asking.model();

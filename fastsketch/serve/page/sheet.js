@@ -41,10 +41,7 @@ export class Sheet {
   }
 
   clear() {
-    this.pointer = null;
-    this.strokes = [];
-    this.picture = null;
-    this.#update(true);
+    this.put(null);
   }
 
   /** @param {number} width - of the lines, as a multiple of the usual */
@@ -53,11 +50,11 @@ export class Sheet {
     this.#update(true);
   }
 
-  /** @param {Blob} blob @param {ImageBitmap} bitmap */
-  put(blob, bitmap) {
+  /** @param {?{blob: Blob, bitmap: ImageBitmap}} picture - in place of all that is there */
+  put(picture) {
     this.pointer = null;
     this.strokes = [];
-    this.picture = { blob, bitmap };
+    this.picture = picture;
     this.#update(true);
   }
 
