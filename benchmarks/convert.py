@@ -9,7 +9,6 @@ Ours includes what the others do not do: splits, ids, ink counts, statistics, ch
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import tempfile
@@ -32,6 +31,7 @@ from fastsketch.sources import open_source
 from fastsketch.workers import available_cpus, process_pool
 
 from .common import Contender, print_table, take_turns, write_results
+from .drawings import repeat_drawings
 from .originals import SHARED, sketch_folder
 from .plots import plot_speeds
 
@@ -145,23 +145,8 @@ def _memory(folder: Path) -> dict[str, dict[str, float]]:
     peaks = {}
     for drawings in DRAWINGS:
         strokes, dataset = folder / f"strokes-{drawings}", folder / f"drawings-{drawings}"
-        _repeat_drawings(strokes, drawings)
+        repeat_drawings(strokes, drawings)
         result = subprocess.run([sys.executable, script, strokes, dataset], check=True, capture_output=True, text=True)
         writer, decoder = map(float, result.stdout.split())
         peaks[f"{drawings:,}"] = {"writer": writer, "decoder": decoder}
     return peaks
-
-
-def _repeat_drawings(folder: Path, drawings: int) -> None:
-    """Quick, Draw! drawings in files of all classes, repeated under new ids as often as it takes."""
-    import gzip
-
-    folder.mkdir()
-    files = sorted((SHARED / "quickdraw-strokes").glob("*.ndjson.gz"))
-    for number, path in enumerate(files):
-        with gzip.open(path) as lines:
-            records = [json.loads(line) for line in lines]
-        count = len(range(number, drawings, len(files)))
-        with (folder / path.name.removesuffix(".gz")).open("w", encoding="utf-8") as out:
-            for index in range(count):
-                out.write(json.dumps({**records[index % len(records)], "key_id": f"{index:09d}"}) + "\n")

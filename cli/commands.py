@@ -15,6 +15,7 @@ from . import (
     evaluate,
     export,
     inspect,
+    merge,
     predict,
     preview,
     process,
@@ -70,6 +71,7 @@ def _options(
 
 app.command("demo")(demo.command)
 app.command("convert")(convert.command)
+app.command("merge")(merge.command)
 app.command("inspect")(inspect.command)
 app.command("train")(train.command)
 app.command("tune")(tune.command)

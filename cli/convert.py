@@ -24,6 +24,9 @@ def command(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
     classes: Annotated[int | None, typer.Option(help="Keep the first so many classes only.")] = None,
+    part: Annotated[
+        str | None, typer.Option(help="3/7: the third of seven parts, converted anywhere; fastsketch merge joins them.")
+    ] = None,
     resize: Annotated[str, typer.Option(help="bilinear, box, bicubic, lanczos or nearest.")] = "bilinear",
     invert: Annotated[str, typer.Option(help="no, yes, or auto: turn over what is light on dark.")] = "no",
     clean_photo: Annotated[
@@ -46,6 +49,7 @@ def command(
         "split": split,
         "seed": seed,
         "classes": classes,
+        "part": part,
         "strict": strict,
         "overwrite": overwrite,
         "workers": workers,

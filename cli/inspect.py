@@ -51,6 +51,8 @@ def _report(folder: Path, metadata: DatasetMetadata) -> None:
         f"{metadata.size} px ({metadata.resize}), {size / 1e6:,.0f} MB",
         soft_wrap=True,
     )
+    if metadata.part:
+        console.print(f"part {metadata.part.part} of a conversion of {len(metadata.part.classes):,} classes")
     table = Table("split", "images", "a class", "formats", "MB", "mean", "std", box=None, header_style="dim")
     inks = Table("split", "mean", "median", "95 %", "99 %", "blank images", box=None, header_style="dim")
     for name, record in metadata.splits.items():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -50,25 +52,47 @@ def convert_shown(source: Path, destination: Path | None, config: ConvertConfig,
     return destination
 
 
+def merge_shown(parts: Sequence[Path], destination: Path, screen: Screen, *, overwrite: bool, format: str) -> None:
+    """Put the parts of a conversion together, and print what came of it.
+
+    Raises:
+        FastSketchError: See `merge_parts`.
+    """
+    from fastsketch.conversion import merge_parts
+
+    _made_shown("merging", partial(merge_parts, parts, overwrite=overwrite, format=format), destination, screen)
+
+
 def _convert_new(source: Path, destination: Path, config: ConvertConfig, screen: Screen) -> None:
     from fastsketch.conversion import convert_dataset
     from fastsketch.sources import open_source
 
+    convert = partial(convert_dataset, open_source(source), config=config)
+    metadata = _made_shown("converting", convert, destination, screen)
+    if metadata.part:
+        rest = "fastsketch merge PARTS... DATASET puts all of them together"
+        whole = f"part {metadata.part.part} of {len(metadata.part.classes):,} classes"
+        screen.lines.print(f"  {whole}: {rest}", soft_wrap=True)
+
+
+def _made_shown(doing: str, make: Callable[..., DatasetMetadata], destination: Path, screen: Screen) -> DatasetMetadata:
+    """Make a data set with a bar, and print what it is."""
     started, converted = perf_counter(), 0
     with progress_bar(screen) as bar:
-        task = bar.add_task("converting", total=100, note="")
+        task = bar.add_task(doing, total=100, note="")
 
         def advance(samples: int, share: float) -> None:
             nonlocal converted
             converted = samples
             bar.update(task, completed=round(100 * share), note=f"{samples:,} images")
 
-        metadata = convert_dataset(open_source(source), destination, config, advance)
+        metadata = make(destination=destination, progress=advance)
     samples = sum(record.samples for record in metadata.splits.values())
     counts = ", ".join(f"{record.samples:,} {split}" for split, record in metadata.splits.items())
+    counted = f"{len(metadata.classes):,} class{'es' * (len(metadata.classes) != 1)}"
     speed = f", {samples / (perf_counter() - started):,.0f} images/s" if converted else ""
     screen.lines.print(
-        f"[bold]{plain(destination)}[/]: {samples:,} images of {len(metadata.classes)} classes at "
+        f"[bold]{plain(destination)}[/]: {samples:,} images of {counted} at "
         f"{metadata.size} px ({counts}){speed}",
         soft_wrap=True,
     )
@@ -77,6 +101,7 @@ def _convert_new(source: Path, destination: Path, config: ConvertConfig, screen:
         screen.lines.print(f"  skipped {plain(skipped.id)}: {plain(skipped.reason)}", soft_wrap=True)
     if metadata.skipped:
         screen.lines.print(f"  {len(metadata.skipped)} unreadable images skipped; dataset.json lists them all")
+    return metadata
 
 
 def _report_looks(metadata: DatasetMetadata, screen: Screen) -> None:

@@ -10,7 +10,7 @@ import pytest
 from fastsketch.errors import BackendMissing
 from fastsketch.formats.beton import require_ffcv
 from fastsketch.formats.export import FORMATS, export
-from fastsketch.formats.metadata import DatasetMetadata, SourceRecord, SplitRecord
+from fastsketch.formats.metadata import DatasetMetadata, SourceRecord, SplitRecord, format_version
 from fastsketch.formats.pack import PackWriter
 from fastsketch.ink import count_ink_patches
 
@@ -26,7 +26,7 @@ def write_pack(folder: Path, counts: dict[str, int], size: int = 24) -> DatasetM
     for split, count in counts.items():
         images = rng.integers(0, 256, (count, size, size), dtype=np.uint8)
         labels = [index * len(CLASSES) // count for index in range(count)]
-        with PackWriter(folder, split) as writer:
+        with PackWriter(folder, split, size) as writer:
             ids = [f"{CLASSES[label]}/{split}-{index}.png" for index, label in enumerate(labels)]
             writer.append(images, labels, count_ink_patches(images), ids)
             splits[split] = SplitRecord(samples=count, pixel_mean=0.5, pixel_std=0.3, files=writer.finish())
@@ -37,6 +37,7 @@ def write_pack(folder: Path, counts: dict[str, int], size: int = 24) -> DatasetM
         resize="bilinear",
         classes=CLASSES,
         splits=splits,
+        format_version=format_version(splits),
         skipped=[],
     )
     metadata.save(folder)

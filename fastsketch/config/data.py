@@ -24,6 +24,7 @@ class ConvertConfig(Section):
         split: Samples a class (`48/9/23`) or fractions (`0.8/0.1/0.1`) for sources that do not come split.
         seed: Seed of the split.
         classes: Keep the first so many classes only.
+        part: Convert one of several parts alone, which `merge` puts together: `3/7` is the third of seven.
         strict: Stop at the first unreadable image instead of skipping it.
         overwrite: Replace an existing data set.
         workers: Decoding processes; 0 means one for each available core.
@@ -37,6 +38,7 @@ class ConvertConfig(Section):
     split: Word | None = None
     seed: Seed = 0
     classes: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    part: Annotated[str, Field(pattern=r"^[1-9]\d{0,6}/[1-9]\d{0,6}$")] | None = None
     strict: bool = False
     overwrite: bool = False
     workers: Workers = 0

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from fastsketch.conversion.convert import add_formats, convert_dataset
+from fastsketch.conversion.merge import merge_parts
 
-__all__ = ["add_formats", "convert_dataset"]
+__all__ = ["add_formats", "convert_dataset", "merge_parts"]

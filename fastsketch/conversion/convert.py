@@ -29,20 +29,20 @@ from fastsketch import atomic
 from fastsketch.config import ConvertConfig
 from fastsketch.conversion.decode import DecodeError, Reading, decode_seen
 from fastsketch.conversion.destination import Destination
-from fastsketch.conversion.existing import existing, source_record
+from fastsketch.conversion.existing import existing
 from fastsketch.conversion.journal import Journal
 from fastsketch.conversion.paper import require_opencv
-from fastsketch.conversion.plan import Item, chosen_classes, plan, split_spec
-from fastsketch.errors import DataError, FastSketchError
+from fastsketch.conversion.parts import described_part
+from fastsketch.conversion.plan import Item, Plan
+from fastsketch.errors import ConfigError, DataError, FastSketchError
 from fastsketch.formats.beton import require_ffcv
 from fastsketch.formats.export import FORMATS, export
-from fastsketch.formats.metadata import FILE_NAME, DatasetMetadata, Skipped, SplitRecord
+from fastsketch.formats.metadata import FILE_NAME, DatasetMetadata, Skipped, SplitRecord, format_version
 from fastsketch.formats.pack import PackWriter
 from fastsketch.ink import PAPER, count_ink_patches
 from fastsketch.locks import exclusive
 from fastsketch.sources import Source
 from fastsketch.sources.sample import SPLITS, Sample
-from fastsketch.sources.splits import SplitSpec
 from fastsketch.version import __version__
 from fastsketch.workers import NoneStarted, available_cpus, map_ahead
 
@@ -82,7 +82,7 @@ def convert_dataset(
 
     Raises:
         ConfigError: `destination` is something else, or what is in the way is not ours; it lies in the source, or the
-            source in it; the split contradicts the source.
+            source in it; the split contradicts the source; there are fewer classes than parts.
         DataError: There is one class alone, or a class is empty or entirely unreadable; with `config.strict` also the
             first unreadable sample.
         BackendMissing: The library of a format is not installed.
@@ -92,24 +92,29 @@ def convert_dataset(
         # A worker that imports the caller's script to begin with, and there comes by this call again.
         os.write(2, f"fastsketch: {UNGUARDED}\n".encode())  # at once: several say it
         raise SystemExit(1)
+    if config.part and config.format != "pack":
+        raise ConfigError(f"a part is not trained on and needs no {config.format}", hint="give --format to merge")
+    return carry_out(Plan.of(source, config), destination, config, progress)
+
+
+def carry_out(plan: Plan, destination: str | Path, config: ConvertConfig, progress: Progress | None) -> DatasetMetadata:
+    """Do what a plan says, or what is left of it; arguments, result and errors as those of `convert_dataset`."""
     place = Destination.of(destination)
     try:
-        place.check_apart(source.root)
-        spec = split_spec(source, config)
-        classes = chosen_classes(source, config)
+        for root in plan.roots:
+            place.check_apart(root)
         formats = _formats(config)
         if config.clean_photo:
             require_opencv()
-        fingerprint = _fingerprint(source, config, spec)
-        if complete := place.complete(fingerprint, formats, source):
+        if complete := place.complete(plan.fingerprint, formats, plan.source):
             return complete
-        if there := existing(place.folder, source, classes, spec, config, formats):
+        if there := existing(place.folder, plan, config, formats):
             log.info("%s is there already, of sketches with these names: --overwrite looks at them again", place.folder)
             return there
         place.check(overwrite=config.overwrite)
         with exclusive(place.partial):
-            journal = _begin(place, fingerprint, source, config.size)
-            metadata = _convert(source, classes, spec, journal, place.partial, config, progress)
+            journal = _begin(place, plan, config.size)
+            metadata = _convert(plan, journal, place.partial, config, progress)
             metadata = export(place.partial, metadata, formats)
             metadata.save(place.partial)
             recorded = {file.name for record in metadata.splits.values() for file in record.all_files()}
@@ -162,10 +167,10 @@ def _formats(config: ConvertConfig) -> tuple[str, ...]:
     return formats
 
 
-def _begin(place: Destination, fingerprint: str, source: Source, size: int) -> Journal:
+def _begin(place: Destination, plan: Plan, size: int) -> Journal:
     """The journal to go on from, when all that does not belong to it is deleted."""
     place.check_partial()
-    journal = Journal.open(place.partial, fingerprint, place.name, source, size)
+    journal = Journal.open(place.partial, plan.fingerprint, place.name, plan.source, size)
     if not journal.done:
         journal.save(place.partial)  # the first file of all: it says that the folder is ours
         place.start_over()
@@ -173,17 +178,11 @@ def _begin(place: Destination, fingerprint: str, source: Source, size: int) -> J
 
 
 def _convert(
-    source: Source,
-    classes: tuple[str, ...],
-    spec: SplitSpec | None,
-    journal: Journal,
-    partial: Path,
-    config: ConvertConfig,
-    progress: Progress | None,
+    plan: Plan, journal: Journal, partial: Path, config: ConvertConfig, progress: Progress | None
 ) -> DatasetMetadata:
     """Write the pack into `partial`, or what is missing of it, and describe it."""
     with ExitStack() as stack:
-        writers = {split: stack.enter_context(PackWriter(partial, split)) for split in SPLITS}
+        writers = {split: stack.enter_context(PackWriter(partial, split, config.size)) for split in SPLITS}
         for split, writer in writers.items():
             writer.rewind(journal.lengths.get(split, {}))
 
@@ -193,29 +192,32 @@ def _convert(
             return monotonic()
 
         saved_at = monotonic()
-        decoded = _decoded(plan(source, classes, spec, config.seed, journal), config)
+        decoded = _decoded(plan.items(journal), config)
         stack.enter_context(closing(decoded))  # an error's traceback would keep it, and its processes at work
         for items, chunk in decoded:
-            _append(items, chunk, writers, journal, strict=config.strict, classes=classes)
+            _append(items, chunk, writers, journal, strict=config.strict, classes=plan.classes)
             if progress:
-                progress(journal.done, (journal.label + items[-1].share) / len(classes))
+                progress(journal.done, (journal.label + items[-1].share) / len(plan.classes))
             if monotonic() - saved_at > JOURNAL_SECONDS:
                 saved_at = save()
-        journal.finish_class(classes)
+        journal.finish_class(plan.classes)
         save()
-        return DatasetMetadata(
+        splits = _finish(writers, journal, config.size)
+        metadata = DatasetMetadata(
             fastsketch=__version__,
-            source=source_record(source, config, spec),
+            source=plan.record,
             size=config.size,
             resize=config.resize,
-            classes=list(classes),
-            splits=_finish(writers, journal, config.size),
+            classes=list(plan.classes),
+            splits=splits,
+            format_version=format_version(splits),
             skipped=journal.skipped,
             invert=config.invert,
             clean_photo=config.clean_photo,
-            looks_inverted=journal.inverted,
-            looks_gray=journal.gray,
+            looks_inverted=journal.inverted + plan.looks[0],
+            looks_gray=journal.gray + plan.looks[1],
         )
+    return metadata if plan.part is None else described_part(partial, metadata, plan, journal.skipped_by_class())
 
 
 # ---------------------------------------------------------------------------------------------------- decoding
@@ -325,9 +327,3 @@ def _finish(writers: dict[str, PackWriter], journal: Journal, size: int) -> dict
             files=writer.finish(),
         )
     return records
-
-
-def _fingerprint(source: Source, config: ConvertConfig, spec: SplitSpec | None) -> str:
-    """All that decides the resulting bytes; a partial conversion is continued only if it is the same."""
-    settings = config.model_dump(include={"size", "resize", "invert", "clean_photo", "classes", "seed", "strict"})
-    return f"{__version__} {source.kind} {os.path.realpath(source.root)!r} {source.class_names} {spec} {settings}"

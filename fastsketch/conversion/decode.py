@@ -23,7 +23,7 @@ from fastsketch.conversion.resample import resized
 from fastsketch.errors import BackendMissing, one_line
 from fastsketch.ink import PAPER
 from fastsketch.sources.quickdraw import parse_drawing
-from fastsketch.sources.sample import Sample, StrokeSample
+from fastsketch.sources.sample import Sample, StoredSample, StrokeSample
 from fastsketch.sources.strokes import fit_to_canvas, rasterise
 
 Seen: TypeAlias = tuple[npt.NDArray[np.uint8], Look]
@@ -45,7 +45,7 @@ def decode_seen(sample: Sample, reading: Reading) -> Seen:
     """Decode a sample to uint8 [size, size], paper = 255, and say what it looked like.
 
     Args:
-        sample: An image file or a drawing as strokes.
+        sample: An image file, a drawing as strokes, or an image that was stored.
         reading: How.
 
     Raises:
@@ -54,6 +54,8 @@ def decode_seen(sample: Sample, reading: Reading) -> Seen:
     """
     if isinstance(sample, StrokeSample):
         return draw_strokes(sample.line, reading.size), Look()
+    if isinstance(sample, StoredSample):
+        return _read_stored(sample, reading.size), Look()
     with _told():
         return _stored(read_gray(sample.path, reading.size), reading)
 
@@ -75,6 +77,13 @@ def draw_strokes(line: bytes, size: int, width: float = STROKE_WIDTH) -> npt.NDA
     except ValueError as error:
         raise DecodeError(one_line(error, 200)) from error
     return rasterise(strokes, size, width)
+
+
+def _read_stored(sample: StoredSample, size: int) -> npt.NDArray[np.uint8]:
+    if sample.failure:
+        raise DecodeError(sample.failure)
+    pixels = np.fromfile(sample.path, np.uint8, size * size, offset=sample.offset)
+    return pixels.reshape(size, size)
 
 
 def decode_content(content: bytes, reading: Reading) -> Seen:

@@ -33,7 +33,8 @@ log = logging.getLogger(__name__)
 NOTE = "replaced-by-fastsketch.json"
 """In a data set that is being replaced: the names of its files, so that these and no others are deleted."""
 
-_PACK = re.compile(rf"({'|'.join(SPLITS)})\.({'|'.join(re.escape(suffix) for suffix in COLUMNS.values())})")
+_SUFFIXES = "|".join(map(re.escape, COLUMNS.values()))
+_PACK = re.compile(rf"({'|'.join(SPLITS)})\.({_SUFFIXES}|images-\d{{5,}}\.u8)")
 _EXPORTED = re.compile(rf"({'|'.join(SPLITS)})(\.beton|-\d{{5,}}\.(tar|idx))")
 
 _FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]

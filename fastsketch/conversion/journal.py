@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 from fastsketch import atomic
 from fastsketch.errors import DataError
 from fastsketch.formats.metadata import Skipped
-from fastsketch.formats.names import pack_names
+from fastsketch.formats.names import image_name, images_per_file, pack_names
 from fastsketch.sources.sample import SPLITS, Source
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ class Journal(BaseModel):
         offset: Samples of that class that are done.
         listed: All samples of that class.
         sources: What the files of each class begun, up to the one under way, were when it was listed.
+        first_skipped: How many samples had been skipped when each of these classes began.
         class_samples: Images of that class that could be decoded.
         done: Images written.
         skipped: Samples that could not be decoded.
@@ -56,6 +58,7 @@ class Journal(BaseModel):
     offset: NonNegativeInt = 0
     listed: NonNegativeInt = 0
     sources: list[str] = []
+    first_skipped: list[NonNegativeInt] = []
     class_samples: NonNegativeInt = 0
     done: NonNegativeInt = 0
     skipped: list[Skipped] = []
@@ -91,7 +94,7 @@ class Journal(BaseModel):
             log.info("%s was begun with other settings or another source: starting over", partial)
         elif changed := journal.changed_class(source):
             log.warning("%s: files of class '%s' have changed since: starting over", partial, changed)
-        elif damage := journal._missing(partial):
+        elif damage := journal._missing(partial, size):
             log.warning("%s is shorter than recorded: starting over", damage)
         else:
             if journal.done:
@@ -111,6 +114,7 @@ class Journal(BaseModel):
             self.finish_class(classes)
         self.label, self.class_samples = label, 0
         self.sources.append(state)
+        self.first_skipped.append(len(self.skipped))
 
     def pass_by(self, offset: int, listed: int) -> None:
         """Note that the sample at `offset` of its class of `listed` samples is done, whatever came of it."""
@@ -133,6 +137,10 @@ class Journal(BaseModel):
                 hint=f"the last: {self.skipped[-1].id} ({self.skipped[-1].reason})" if self.skipped else None,
             )
 
+    def skipped_by_class(self) -> list[int]:
+        """How many samples of each class that was begun could not be decoded."""
+        return [stop - start for start, stop in pairwise([*self.first_skipped, len(self.skipped)])]
+
     def changed_class(self, source: Source) -> str | None:
         """A class that is begun and whose files are not what they were; nothing is read for it but names and times."""
         named = enumerate(zip(source.class_names, self.sources, strict=False))
@@ -145,6 +153,8 @@ class Journal(BaseModel):
         return (
             self.label < classes
             and len(self.sources) == (self.label + 1 if self.offset else 0)
+            and len(self.first_skipped) == len(self.sources)
+            and min(self.skipped_by_class(), default=0) >= 0
             and self.class_samples <= self.offset <= self.listed
             and self.inverted + self.gray <= self.done
             and self.class_samples <= self.done == sum(total.samples for total in totals.values())
@@ -159,11 +169,15 @@ class Journal(BaseModel):
             )
         )
 
-    def _missing(self, partial: Path) -> Path | None:
+    def _missing(self, partial: Path, size: int) -> Path | None:
         """A file that is shorter than the journal says, or not there; those of empty splits may be gone already."""
         for split, lengths in self.lengths.items():
-            for column, name in pack_names(split).items():
+            expected = {name: lengths[column] for column, name in pack_names(split).items()}
+            left, most = expected.pop(image_name(split, 0)), images_per_file(size) * size**2
+            for number in range(-(-left // most)):
+                expected[image_name(split, number)] = min(most, left - number * most)
+            for name, length in expected.items():
                 path = partial / name
-                if lengths[column] and (not path.is_file() or path.stat().st_size < lengths[column]):
+                if length and (not path.is_file() or path.stat().st_size < length):
                     return path
         return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -83,11 +84,14 @@ class FileRecord(BaseModel):
         return DataError(f"{folder / self.name} {what}", hint=hint)
 
 
-def blocks(path: Path) -> Iterator[memoryview]:
-    """A file's bytes in order, a block at a time, each valid until the next one is asked for."""
+def blocks(path: Path, start: int = 0, length: int | None = None) -> Iterator[memoryview]:
+    """The bytes of a file, or `length` of them from `start` on, in blocks, each valid until the next is asked for."""
     buffer = memoryview(bytearray(BLOCK))
     with path.open("rb", buffering=0) as file:
         if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
-        while count := file.readinto(buffer):
+            os.posix_fadvise(file.fileno(), start, length or 0, os.POSIX_FADV_SEQUENTIAL)
+        file.seek(start)
+        left = sys.maxsize if length is None else length
+        while left and (count := file.readinto(buffer[:left])):
+            left -= count
             yield buffer[:count]

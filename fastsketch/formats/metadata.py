@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +20,7 @@ from fastsketch.config.data import Invert
 from fastsketch.errors import ConfigError, DataError, one_line
 from fastsketch.formats.files import FileRecord
 from fastsketch.formats.names import FORMATS, format_names, pack_names
+from fastsketch.formats.parts import Name, PartRecord
 from fastsketch.sources.sample import SPLITS
 
 FILE_NAME = "dataset.json"
@@ -27,13 +28,14 @@ FILE_NAME = "dataset.json"
 FORMAT_VERSION = 2
 """Raised whenever an older fastsketch could not read what a newer one writes."""
 
+SEVERAL_FILES = 3
+"""The version of those data sets alone that have a split whose images take several files."""
+
 LARGEST = 1 << 26
 """Bytes of a `dataset.json`: room for half a million samples that were skipped, and for all in memory at once."""
 
 SEAL = b',\n  "checksum":'
 """With this the last entry begins, the checksum of all others."""
-
-Name = Annotated[str, Field(min_length=1, max_length=4096)]
 
 
 class _Model(BaseModel):
@@ -47,8 +49,8 @@ class SplitRecord(_Model):
         samples: Number of samples.
         pixel_mean: Mean gray value in [0, 1], paper = 1 (the `standard` normalisation needs it).
         pixel_std: Standard deviation of the same.
-        files: The split's pack by content: `images`, `labels`, `ink`, `ids`. It is always there, except for splits
-            that are joined: each has its own.
+        files: The split's pack by content: `images` (then, if one file is not enough, `images-00001` and so on),
+            `labels`, `ink`, `ids`. It is always there, except for splits that are joined: each has its own.
         formats: The same samples in other formats, `ffcv` or `dali`, each with its files.
     """
 
@@ -63,6 +65,15 @@ class SplitRecord(_Model):
         if list(self.formats) != [format for format in FORMATS if format in self.formats]:
             raise ValueError(f"formats are {' and '.join(FORMATS)}, in this order")
         return self
+
+    @property
+    def image_files(self) -> list[FileRecord]:
+        """The files of the images, in order."""
+        return [file for column, file in self.files.items() if column.startswith("images")]
+
+    def images_per_file(self, size: int) -> int:
+        """Images of `size` px in each of these files but the last."""
+        return max(1, self.image_files[0].bytes // size**2)
 
     def all_files(self) -> list[FileRecord]:
         """The files of all formats."""
@@ -108,6 +119,7 @@ class DatasetMetadata(_Model):
         clean_photo: Whether they were cleaned as photographs.
         looks_inverted: Images that look light on dark nevertheless.
         looks_gray: Images whose paper looks gray nevertheless.
+        part: What this is one part of, if the conversion was divided.
     """
 
     format_version: int = FORMAT_VERSION
@@ -122,23 +134,34 @@ class DatasetMetadata(_Model):
     clean_photo: bool = False
     looks_inverted: NonNegativeInt = 0
     looks_gray: NonNegativeInt = 0
+    part: PartRecord | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> DatasetMetadata:
         if len(set(self.classes)) < len(self.classes):
             raise ValueError("two classes have the same name")
+        if self.part and self.classes != self.part.part.of(self.part.classes):
+            raise ValueError(f"the classes are not those of part {self.part.part}")
+        if self.part and not self.part.adds_up(self.splits, len(self.skipped)):
+            raise ValueError("the classes of the part do not add up to its splits")
         if not self.splits or list(self.splits) != [split for split in SPLITS if split in self.splits]:
             raise ValueError(f"splits are some of {', '.join(SPLITS)}, in this order")
         for split, record in self.splits.items():
-            if {column: file.name for column, file in record.files.items()} != pack_names(split):
+            names = {column: file.name for column, file in record.files.items()}
+            if [*names.items()] != [*pack_names(split, len(record.image_files)).items()]:
                 raise ValueError(f"the files of '{split}' are not those of a pack")
-            pixels = self.size**2
-            for column, width in {"images": pixels, "labels": 8, "ink": 2}.items():
-                if record.files[column].bytes != width * record.samples:
-                    raise ValueError(f"{record.files[column].name} is not of {record.samples:,} samples")
+            per_file, *full = record.images_per_file(self.size), *record.image_files[:-1]
+            widths = [(record.files["labels"], 8, record.samples), (record.files["ink"], 2, record.samples)]
+            widths += [(file, self.size**2, per_file) for file in full]
+            widths.append((record.image_files[-1], self.size**2, record.samples - per_file * len(full)))
+            for file, width, count in widths:
+                if count < 1 or file.bytes != width * count:
+                    raise ValueError(f"{file.name} is not of {max(0, count):,} samples")
             for format, files in record.formats.items():
                 if not files or [file.name for file in files] != format_names(split, format, len(files)):
                     raise ValueError(f"the {format} files of '{split}' are not those that are written for it")
+        if self.format_version != format_version(self.splits):
+            raise ValueError("its format version is not that of what it records")
         return self
 
     def save(self, folder: Path) -> None:
@@ -160,7 +183,7 @@ class DatasetMetadata(_Model):
     def _text(self) -> str:
         """The file: readable, with non-ASCII class names as they are, its checksum last."""
         content = self.model_dump(mode="json")
-        for key in ("invert", "clean_photo", "looks_inverted", "looks_gray"):
+        for key in ("invert", "clean_photo", "looks_inverted", "looks_gray", "part"):
             if content[key] == type(self).model_fields[key].default:
                 del content[key]  # what is as most have it need not be said
         return _json({**content, "checksum": _sha256(content)})
@@ -187,10 +210,11 @@ class DatasetMetadata(_Model):
             raise _damaged(path, f"it is larger than {LARGEST / 1e6:,.0f} MB")
         try:
             version = _Version.model_validate_json(content, strict=True).format_version
-            if version != FORMAT_VERSION:
+            if version not in (FORMAT_VERSION, SEVERAL_FILES):
                 number = one_line(version, 40)
                 raise DataError(
-                    f"{path} has format version {number}, this fastsketch reads version {FORMAT_VERSION}",
+                    f"{path} has format version {number}, this fastsketch reads versions {FORMAT_VERSION} and "
+                    f"{SEVERAL_FILES}",
                     hint="convert the data set again, or install the fastsketch that wrote it",
                 )
             described, sealed, _ = content.rpartition(SEAL)
@@ -226,6 +250,12 @@ class DatasetMetadata(_Model):
             for split, record in sorted(self.splits.items())
         }
         return _sha256({"size": self.size, "classes": self.classes, "splits": splits})
+
+
+def format_version(splits: Mapping[str, SplitRecord]) -> int:
+    """The oldest version of the format that can say what is in these splits."""
+    several = any(len(record.image_files) > 1 for record in splits.values())
+    return SEVERAL_FILES if several else FORMAT_VERSION
 
 
 class _Version(BaseModel):

@@ -9,6 +9,8 @@ For a split of N samples of S × S pixels, in the order of classes and, within a
 | `train.ink.u16`   | little-endian uint16 [N]: patches of 16 × 16 pixels that hold any ink          |
 | `train.ids.jsonl` | one JSON string a line: the sample's id in its source                          |
 
+Images that take more than `names.IMAGE_FILE_BYTES` go on in `train.images-00001.u8` and so on, whole images in each.
+
 Columns rather than one JSON, so that 50 million drawings need no more memory than fifty. Everything is written by
 appending, so that cutting the files back to recorded lengths undoes all that came after.
 """
@@ -18,31 +20,37 @@ from __future__ import annotations
 import json
 import mmap
 from collections.abc import Sequence
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from xxhash import xxh3_128, xxh3_128_hexdigest
 
-from fastsketch import atomic
-from fastsketch.errors import DataError
+from fastsketch.formats.column import Column
 from fastsketch.formats.files import BLOCK, FileRecord, blocks
+from fastsketch.formats.images import ImageFiles
 from fastsketch.formats.metadata import DatasetMetadata, split_parts
-from fastsketch.formats.names import pack_names
+from fastsketch.formats.names import image_name, images_per_file, pack_names
 from fastsketch.ink import PATCH
 
 
 class PackWriter:
-    """Appends samples to one split's four files."""
+    """Appends samples to one split's files.
 
-    def __init__(self, folder: Path, split: str) -> None:
-        self._paths = {column: folder / name for column, name in pack_names(split).items()}
-        self._files: dict[str, BinaryIO] = {}
-        for column, path in self._paths.items():
-            path.touch()
-            self._files[column] = path.open("r+b")
+    Args:
+        folder: The data set.
+        split: Its name.
+        size: Side of the images in pixels.
+    """
+
+    def __init__(self, folder: Path, split: str, size: int) -> None:
+        self._split = split
+        self._columns = {"images": Column(folder, partial(image_name, split), images_per_file(size) * size**2)}
+        for column, name in pack_names(split).items():
+            if column != "images":
+                self._columns[column] = Column(folder, [name].__getitem__)
 
     def append(
         self,
@@ -52,17 +60,16 @@ class PackWriter:
         ids: Sequence[str],
     ) -> None:
         """Append n samples: images uint8 [n, S, S], their labels, ink-patch counts and ids."""
-        self._files["images"].write(np.ascontiguousarray(images).data)
-        self._files["labels"].write(np.asarray(labels, dtype="<i8").tobytes())
-        self._files["ink"].write(ink.astype("<u2").tobytes())
-        self._files["ids"].write("".join(json.dumps(id, ensure_ascii=False) + "\n" for id in ids).encode())
+        self._columns["images"].write(np.ascontiguousarray(images).reshape(-1).data)
+        self._columns["labels"].write(np.asarray(labels, dtype="<i8").tobytes())
+        self._columns["ink"].write(ink.astype("<u2").tobytes())
+        self._columns["ids"].write("".join(json.dumps(id, ensure_ascii=False) + "\n" for id in ids).encode())
 
     def sync(self) -> dict[str, int]:
         """Put everything appended so far on the disk; return each column's length in bytes."""
-        for column, file in self._files.items():
-            file.flush()
-            atomic.sync(self._paths[column])
-        return {column: file.tell() for column, file in self._files.items()}
+        for column in self._columns.values():
+            column.sync()
+        return {name: column.length for name, column in self._columns.items()}
 
     def rewind(self, lengths: dict[str, int]) -> None:
         """Go back to lengths that `sync` returned, in this process or an earlier one.
@@ -70,32 +77,28 @@ class PackWriter:
         Raises:
             DataError: A file is shorter than recorded.
         """
-        for column, file in self._files.items():
-            length = lengths.get(column, 0)
-            path = self._paths[column]
-            if path.stat().st_size < length:
-                raise DataError(f"{path} is shorter than recorded", hint=f"delete {path.parent} and start again")
-            file.truncate(length)
-            file.seek(length)
+        for name, column in self._columns.items():
+            column.rewind(lengths.get(name, 0))
 
     def finish(self) -> dict[str, FileRecord]:
         """Put everything on the disk and record the files with their checksums."""
         self.sync()
-        return {column: FileRecord.of(path) for column, path in self._paths.items()}
+        names = pack_names(self._split, len(self._columns["images"].paths))
+        paths = [path for column in self._columns.values() for path in column.paths]
+        return {name: FileRecord.of(path) for name, path in zip(names, paths, strict=True)}
 
     def discard(self) -> None:
         """Delete the files: the split turned out to be empty."""
-        for path in self._paths.values():
-            path.unlink()
+        for column in self._columns.values():
+            for path in column.paths:
+                path.unlink()
 
     def __enter__(self) -> PackWriter:
         return self
 
     def __exit__(self, *error: object) -> None:
-        for file in self._files.values():
-            # What is still buffered is lost only if `sync` failed before, and then that error is under way already.
-            with suppress(OSError):
-                file.close()
+        for column in self._columns.values():
+            column.close()
 
 
 class PackSplit:
@@ -105,10 +108,9 @@ class PackSplit:
     20,000. The pixels are compared by whoever reads them all: `read`, or a `Verifier`.
 
     Attributes:
-        images: uint8 [N, 1, S, S], read-only.
+        images: uint8 [N, 1, S, S], read-only: a memory-mapped array, or several files to be read as one.
         labels: int64 [N].
         ink: uint16 [N], patches with ink.
-        images_name: The file of the images.
 
     Raises:
         ConfigError: The data set has no such split.
@@ -120,11 +122,15 @@ class PackSplit:
         record = metadata.split(split)
         count, size = record.samples, metadata.size
         self._folder, self._files = folder, record.files
-        paths = {column: file.locate(folder) for column, file in record.files.items()}
-        self.images: npt.NDArray[np.uint8] = np.memmap(paths["images"], np.uint8, "r", shape=(count, 1, size, size))
+        self._image_files = record.image_files
+        located = {file.name: file.locate(folder) for file in record.files.values()}
+        self._mapped: list[npt.NDArray[np.uint8]] = [
+            np.memmap(located[file.name], np.uint8, "r", shape=(file.bytes // size**2, 1, size, size))
+            for file in self._image_files
+        ]
+        self.images = self._mapped[0] if len(self._mapped) == 1 else ImageFiles(self._mapped)
         self.labels: npt.NDArray[np.int64] = self._column("labels", "<i8")
         self.ink: npt.NDArray[np.uint16] = self._column("ink", "<u2")
-        self.images_name = record.files["images"].name
         for column, values, most in (
             ("labels", self.labels, len(metadata.classes) - 1),
             ("ink", self.ink, min((-(-size // PATCH)) ** 2, np.iinfo(np.uint16).max)),
@@ -135,6 +141,11 @@ class PackSplit:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def image_names(self) -> list[str]:
+        """The files of the images, in order."""
+        return [file.name for file in self._image_files]
 
     @property
     def parts(self) -> Sequence[PackSplit]:
@@ -171,7 +182,10 @@ class PackSplit:
     ) -> None:
         """Copy the n samples at `indices`, all within the split, into `images` [n, 1, S, S] and `labels` [n]."""
         # `clip`, because NumPy's other modes copy through a buffer.
-        np.take(self.images, indices, axis=0, out=images, mode="clip")
+        if isinstance(self.images, ImageFiles):
+            self.images.take(indices, images)
+        else:
+            np.take(self.images, indices, axis=0, out=images, mode="clip")
         np.take(self.labels, indices, out=labels, mode="clip")
 
     def read(self, images: npt.NDArray[np.uint8], *, verify: bool = True) -> None:
@@ -180,20 +194,16 @@ class PackSplit:
         Raises:
             DataError: The file's checksum differs.
         """
-        file, digest = self._files["images"], xxh3_128()
         rest = images.reshape(-1).data
-        with file.locate(self._folder).open("rb", buffering=0) as stream:
-            while count := stream.readinto(rest[:BLOCK]):
-                if verify:
-                    digest.update(rest[:count])  # still in the processor's cache
-                rest = rest[count:]
-        if len(rest) or (verify and digest.hexdigest() != file.xxh3):
-            raise file.changed(self._folder)
+        for file in self._image_files:
+            own, rest = rest[: file.bytes], rest[file.bytes :]
+            _read_file(file, self._folder, own, verify=verify)
 
     def release(self) -> None:
         """Forget the pages read so far: they stay in the system's cache, but count as this process's no longer."""
-        if hasattr(mmap, "MADV_DONTNEED") and isinstance(self.images.base, mmap.mmap):
-            self.images.base.madvise(mmap.MADV_DONTNEED)
+        for images in self._mapped:
+            if hasattr(mmap, "MADV_DONTNEED") and isinstance(images.base, mmap.mmap):
+                images.base.madvise(mmap.MADV_DONTNEED)
 
     def ids(self) -> list[str]:
         """The samples' ids in their source, in order.
@@ -237,6 +247,18 @@ class JoinedSplit:
             rows = np.flatnonzero(owners == number)
             within = indices[rows] - (end - len(part))
             images[rows], labels[rows] = part.images[within], part.labels[within]
+
+
+def _read_file(file: FileRecord, folder: Path, content: memoryview, *, verify: bool) -> None:
+    """Read a whole file into `content`, and compare with its checksum what lies there then."""
+    digest, rest = xxh3_128(), content
+    with file.locate(folder).open("rb", buffering=0) as stream:
+        while count := stream.readinto(rest[:BLOCK]):
+            if verify:
+                digest.update(rest[:count])  # still in the processor's cache
+            rest = rest[count:]
+    if len(rest) or (verify and digest.hexdigest() != file.xxh3):
+        raise file.changed(folder)
 
 
 def spread(count: int, most: int) -> npt.NDArray[np.int64]:

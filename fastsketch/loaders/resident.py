@@ -30,7 +30,7 @@ class ResidentLoader:
         images = torch.empty((total, *split.image_shape), dtype=torch.uint8)
         for part, rows in zip(split.parts, torch.split(images, [len(part) for part in split.parts]), strict=True):
             part.read(rows.numpy(), verify=verify)
-        self.verified = frozenset(part.images_name for part in split.parts if verify)
+        self.verified = frozenset(name for part in split.parts for name in part.image_names if verify)
         self._images, self._labels = images.to(device), torch.from_numpy(split.labels).to(device)
         self._sampling = sampling
         self.samples = sampling.samples(total)

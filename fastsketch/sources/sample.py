@@ -36,7 +36,26 @@ class StrokeSample:
     split: str | None = None
 
 
-Sample = ImageSample | StrokeSample
+@dataclass(frozen=True, slots=True)
+class StoredSample:
+    """An image as a conversion has stored it already, or why it could not.
+
+    Attributes:
+        id: As its source called it.
+        path: A file of images, uint8 one after the other.
+        offset: Where in it this one begins, in bytes.
+        split: The split that it went to.
+        failure: Why it could not be decoded; then there is nothing in the file.
+    """
+
+    id: str
+    path: Path
+    offset: int
+    split: str
+    failure: str = ""
+
+
+Sample = ImageSample | StrokeSample | StoredSample
 
 
 class Source(Protocol):

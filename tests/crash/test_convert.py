@@ -20,6 +20,8 @@ POINTS = {
     "add formats": 40,
     "continue": 60,
     "continue with other settings": 100,
+    "a part": 80,
+    "merge": 80,
 }
 """Fewer than the events of each command: a harness that counts nothing would find nothing."""
 
@@ -52,6 +54,12 @@ def commands(
                 return scenario(interrupted(), *FRESH)
             case "continue with other settings":
                 return scenario(interrupted(), *FRESH, "--seed", "1", "--format", "dali")
+            case "a part":
+                return scenario(sketches, *FRESH, "--part", "1/2")
+            case "merge":
+                first = after(sketches, "convert", "raw", "first", *CONVERT, "--part", "1/2")
+                both = after(first, "convert", "raw", "second", *CONVERT, "--part", "2/2")
+                return scenario(both, "merge", "second", "first", "data")
         raise KeyError(name)
 
     return lambda name: made.get(name) or made.setdefault(name, make(name))

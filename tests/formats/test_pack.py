@@ -28,7 +28,7 @@ def images(count: int, seed: int = 0) -> npt.NDArray[np.uint8]:
 def write(folder: Path, chunks: Iterable[slice], split: str = "train") -> DatasetMetadata:
     """Write five samples, appended chunk by chunk."""
     pixels, labels = images(5), [0, 0, 1, 1, 2]
-    with PackWriter(folder, split) as writer:
+    with PackWriter(folder, split, SIZE) as writer:
         for chunk in chunks:
             ink = count_ink_patches(pixels[chunk])
             writer.append(pixels[chunk], labels[chunk], ink, IDS[chunk])
@@ -79,7 +79,7 @@ def test_the_chunks_of_writing_do_not_show(tmp_path: Path) -> None:
 
 def test_rows_chosen_out_of_order_are_written_in_that_order(tmp_path: Path) -> None:
     pixels = images(5)[::-1][[3, 1]]  # neither contiguous nor in order
-    with PackWriter(tmp_path, "val") as writer:
+    with PackWriter(tmp_path, "val", SIZE) as writer:
         writer.append(pixels, [0, 1], np.zeros(2, np.uint16), ["x", "y"])
         writer.finish()
     assert (tmp_path / "val.images.u8").read_bytes() == pixels.tobytes()
@@ -95,12 +95,12 @@ def test_going_back_to_a_synced_length_undoes_what_came_after(tmp_path: Path) ->
     (tmp_path / "straight").mkdir()
     (tmp_path / "again").mkdir()
     write(tmp_path / "straight", ALL)
-    with PackWriter(tmp_path / "again", "train") as writer:
+    with PackWriter(tmp_path / "again", "train", SIZE) as writer:
         writer.append(images(5)[:2], [0, 0], count_ink_patches(images(5)[:2]), IDS[:2])
         lengths = writer.sync()
         writer.append(images(3, seed=1), [7, 8, 9], np.zeros(3, np.uint16), ["lost"] * 3)
     # Another process, later.
-    with PackWriter(tmp_path / "again", "train") as writer:
+    with PackWriter(tmp_path / "again", "train", SIZE) as writer:
         writer.rewind(lengths)
         writer.append(images(5)[2:], [1, 1, 2], count_ink_patches(images(5)[2:]), IDS[2:])
         writer.finish()
@@ -110,12 +110,12 @@ def test_going_back_to_a_synced_length_undoes_what_came_after(tmp_path: Path) ->
 
 
 def test_a_file_that_lost_its_end_cannot_be_continued(tmp_path: Path) -> None:
-    with PackWriter(tmp_path, "train") as writer:
+    with PackWriter(tmp_path, "train", SIZE) as writer:
         writer.append(images(2), [0, 0], np.zeros(2, np.uint16), ["a", "b"])
         lengths = writer.sync()
     (tmp_path / "train.labels.i64").write_bytes(b"")
     with (
-        PackWriter(tmp_path, "train") as writer,
+        PackWriter(tmp_path, "train", SIZE) as writer,
         pytest.raises(DataError, match=r"train\.labels\.i64 is shorter than recorded") as caught,
     ):
         writer.rewind(lengths)
@@ -123,7 +123,7 @@ def test_a_file_that_lost_its_end_cannot_be_continued(tmp_path: Path) -> None:
 
 
 def test_an_empty_split_leaves_no_files(tmp_path: Path) -> None:
-    with PackWriter(tmp_path, "test") as writer:
+    with PackWriter(tmp_path, "test", SIZE) as writer:
         writer.discard()
     assert list(tmp_path.iterdir()) == []
 
