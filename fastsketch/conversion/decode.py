@@ -22,9 +22,9 @@ from fastsketch.conversion.resample import RESAMPLING as RESAMPLING
 from fastsketch.conversion.resample import resized
 from fastsketch.errors import BackendMissing, one_line
 from fastsketch.ink import PAPER
-from fastsketch.sources.quickdraw import parse_drawing
+from fastsketch.sources.quickdraw import parse_points
 from fastsketch.sources.sample import Sample, StoredSample, StrokeSample
-from fastsketch.sources.strokes import fit_to_canvas, rasterise
+from fastsketch.sources.strokes import draw, fitted
 
 Seen: TypeAlias = tuple[npt.NDArray[np.uint8], Look]
 """An image, and what it looked like at its own size."""
@@ -73,10 +73,10 @@ def draw_strokes(line: bytes, size: int, width: float = STROKE_WIDTH) -> npt.NDA
         ValueError: `size` or `width` out of range.
     """
     try:
-        strokes = fit_to_canvas(parse_drawing(line), STROKE_MARGIN)
+        points, ends = parse_points(line)
     except ValueError as error:
         raise DecodeError(one_line(error, 200)) from error
-    return rasterise(strokes, size, width)
+    return draw(fitted(points, STROKE_MARGIN), ends, size, width)
 
 
 def _read_stored(sample: StoredSample, size: int) -> npt.NDArray[np.uint8]:

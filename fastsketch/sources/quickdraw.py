@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
+from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -20,7 +21,7 @@ import numpy as np
 from fastsketch.errors import DataError
 from fastsketch.sources.files import open_regular, state_of
 from fastsketch.sources.sample import ImageSample, StrokeSample, is_printable, printable
-from fastsketch.sources.strokes import Stroke
+from fastsketch.sources.strokes import Ends, Points, Stroke, split
 
 SUFFIXES = (".ndjson", ".ndjson.gz")
 
@@ -133,19 +134,31 @@ def parse_drawing(line: bytes) -> list[Stroke]:
     Raises:
         ValueError: The line is not JSON or not a drawing.
     """
+    points, ends = parse_points(line)
+    return [stroke for stroke in split(points, ends) if len(stroke)]
+
+
+def parse_points(line: bytes) -> tuple[Points, Ends]:
+    """The same as one array."""
     if line == _TOO_LONG:
         raise ValueError(f"a line of more than {LONGEST:,} bytes")
+    across, down, ends = array("f"), array("f"), [0]
     try:
-        with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and that is looked for below
-            strokes = [np.array(stroke[:2], dtype=np.float32).T for stroke in json.loads(line)["drawing"]]
+        for stroke in json.loads(line)["drawing"]:
+            xs, ys = [*stroke[:2], [], []][:2]  # some have no points, and some of these no lists of them
+            across.fromlist(xs)
+            down.fromlist(ys)
+            if len(across) != len(down):
+                raise ValueError("a stroke is not a list of x and a list of y")
+            ends.append(len(across))
     except (KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ValueError(f"not a Quick, Draw! record: {error!r}") from error
-    strokes = [stroke for stroke in strokes if stroke.size]
-    if not strokes:
+    if not across:
         raise ValueError("a drawing without strokes")
-    if any(stroke.ndim != 2 or stroke.shape[1] != 2 or not np.isfinite(stroke).all() for stroke in strokes):
+    points = np.array((across, down)).T
+    if not np.isfinite(points).all():
         raise ValueError("a stroke is not a list of x and a list of y")
-    return strokes
+    return points, ends
 
 
 def _id(class_name: str, number: int, line: bytes) -> str:

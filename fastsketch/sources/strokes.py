@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw
 
 from fastsketch.ink import PAPER
+from fastsketch.sources.canvas import BLOCK, Canvas
 
 Stroke: TypeAlias = npt.NDArray[np.float32]
 """One movement of the pen: float32 [points, 2], (x right, y down) in canvas sides; the canvas is [0, 1]²."""
 
-_INK = 0
+Points: TypeAlias = npt.NDArray[np.float32]
+"""Those of all strokes of a drawing, one after the other: float32 [points, 2]."""
+
+Ends: TypeAlias = Sequence[int]
+"""Where strokes begin and end among the points: 0, the end of the first, of the second, and so on."""
 
 _MIN_WIDTH_PX = 1.0
 """Thinnest line in pixels of the result: a thinner one gets no finer, only paler, until it is gone."""
@@ -39,34 +43,10 @@ def rasterise(strokes: Sequence[Stroke], size: int, width: float) -> npt.NDArray
     Raises:
         ValueError: `size` or `width` out of range, or points that cannot be in canvas sides.
     """
-    if size < 1:
-        raise ValueError(f"size must be at least 1 pixel, got {size}")
-    if not 0 < width < _FARTHEST:
-        raise ValueError(f"width is in canvas sides and must be above 0, got {width}")
     for stroke in strokes:
         if stroke.ndim != 2 or stroke.shape[1] != 2:
             raise ValueError(f"a stroke has shape [points, 2], got {list(stroke.shape)}")
-
-    samples = _samples_per_pixel(size)
-    side = size * samples
-    # Pillow's pen moves from sample to sample. Only a pen that is an odd number of samples wide has a
-    # sample in its middle; an even one would shift the whole drawing by half a sample.
-    radius = round((max(width * size, _MIN_WIDTH_PX) * samples - 1) / 2)
-    canvas = Image.new("L", (side, side), PAPER)
-    pen = ImageDraw.Draw(canvas)
-
-    inked = [stroke for stroke in strokes if len(stroke)]
-    if inked:
-        points = np.concatenate(inked)
-        if not (np.abs(points) < _FARTHEST).all():  # False for NaN, too
-            raise ValueError("stroke points must be finite and in canvas sides, the canvas being [0, 1]²")
-        # All strokes go to samples in one pass, and on as plain lists: a drawing is many short strokes,
-        # and a NumPy call for each would cost more than the drawing itself.
-        coordinates: list[list[int]] = np.floor(points * side).astype(np.int64).tolist()
-        ends = np.cumsum([0, *map(len, inked)]).tolist()
-        for first, last in pairwise(ends):
-            _draw(pen, coordinates[first:last], radius)
-    return np.array(canvas.reduce(samples) if samples > 1 else canvas, dtype=np.uint8)
+    return draw(*joined(strokes), size, width)
 
 
 def fit_to_canvas(strokes: Sequence[Stroke], margin: float) -> list[Stroke]:
@@ -86,18 +66,68 @@ def fit_to_canvas(strokes: Sequence[Stroke], margin: float) -> list[Stroke]:
     Raises:
         ValueError: `margin` out of range.
     """
+    points, ends = joined(strokes)
+    return split(fitted(points, margin), ends)
+
+
+def joined(strokes: Sequence[Stroke]) -> tuple[Points, Ends]:
+    """Strokes as one array: what follows is a NumPy call for all of them, which costs as much as one for each."""
+    inked = [stroke for stroke in strokes if len(stroke)]
+    points = np.concatenate(inked) if inked else np.empty((0, 2), np.float32)
+    return points, [0, *accumulate(map(len, strokes))]
+
+
+def split(points: Points, ends: Ends) -> list[Stroke]:
+    """The strokes again, as views."""
+    return [points[first:last] for first, last in pairwise(ends)]
+
+
+def fitted(points: Points, margin: float) -> Points:
+    """`fit_to_canvas` for the points of all strokes."""
     if not 0 <= margin < 0.5:
         raise ValueError(f"margin must lie within [0, 0.5) canvas sides, got {margin}")
-    inked = [stroke for stroke in strokes if len(stroke)]
-    if not inked:
-        return [stroke.astype(np.float32) for stroke in strokes]
+    if not len(points):
+        return points.astype(np.float32)
     # float64 inside: a small drawing far from the origin would lose its digits to the subtraction.
-    points = np.concatenate(inked).astype(np.float64)
-    low, high = points.min(axis=0), points.max(axis=0)
-    extent = float((high - low).max())
+    exact = points.astype(np.float64)
+    low, high = exact.min(axis=0), exact.max(axis=0)
+    extent = max((high - low).tolist())
     scale = (1 - 2 * margin) / extent if extent > 0 else 0.0
-    centre = (low + high) / 2
-    return [((stroke - centre) * scale + 0.5).astype(np.float32) for stroke in strokes]
+    moved: Points = ((exact - (low + high) / 2) * scale + 0.5).astype(np.float32)
+    return moved
+
+
+def draw(points: Points, ends: Ends, size: int, width: float) -> npt.NDArray[np.uint8]:
+    """`rasterise` for the points of all strokes."""
+    if size < 1:
+        raise ValueError(f"size must be at least 1 pixel, got {size}")
+    if not 0 < width < _FARTHEST:
+        raise ValueError(f"width is in canvas sides and must be above 0, got {width}")
+    image = np.full((size, size), PAPER, np.uint8)
+    if not len(points):
+        return image
+    (left, top), (right, bottom) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
+    if not (-_FARTHEST < left <= right < _FARTHEST and -_FARTHEST < top <= bottom < _FARTHEST):  # nor if one is NaN
+        raise ValueError("stroke points must be finite and in canvas sides, the canvas being [0, 1]²")
+
+    samples = _samples_per_pixel(size)
+    side = size * samples
+    # Pillow's pen moves from sample to sample. Only a pen that is an odd number of samples wide has a
+    # sample in its middle; an even one would shift the whole drawing by half a sample.
+    radius = round((max(width * size, _MIN_WIDTH_PX) * samples - 1) / 2)
+    reach = radius + 1  # as a 32-bit float, a point may come to lie in the next sample
+
+    # Only pixels that can have ink are looked at, in whole blocks.
+    rows = _pixels(top * side - reach, bottom * side + reach, samples, size)
+    columns = _pixels(left * side - reach, right * side + reach, samples, size)
+    if rows.start >= rows.stop or columns.start >= columns.stop:
+        return image
+    columns = slice(columns.start // BLOCK * BLOCK, -(-columns.stop // BLOCK) * BLOCK)
+    inside = reach <= side * min(left, top) and side * max(right, bottom) < side - reach
+    canvas = Canvas.blank(size, samples)
+    canvas.draw(np.floor(points * side).astype(np.float32, order="C"), ends, radius, inside=inside)
+    image[rows, columns] = canvas.pixels(rows, columns)[:, : size - columns.start]
+    return image
 
 
 def _samples_per_pixel(size: int) -> int:
@@ -110,10 +140,6 @@ def _samples_per_pixel(size: int) -> int:
     return min(max(round(1200 / size), 3), 8)
 
 
-def _draw(pen: ImageDraw.ImageDraw, points: list[list[int]], radius: int) -> None:
-    """Draw one stroke through `points` ([x, y] in samples) with a pen of 2·radius + 1 samples."""
-    if len(points) > 1:
-        pen.line([coordinate for point in points for coordinate in point], fill=_INK, width=2 * radius + 1)
-    # Pillow cuts lines off square, at the ends and at each corner: a disc on every point makes both round.
-    for x, y in points:
-        pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=_INK)
+def _pixels(low: float, high: float, samples: int, size: int) -> slice:
+    """The pixels that have the samples from `low` to `high`."""
+    return slice(max(0, int(low // samples)), min(size, int(high // samples) + 1))

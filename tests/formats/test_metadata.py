@@ -202,7 +202,7 @@ def test_what_is_right_under_a_right_checksum_is_loaded(tmp_path: Path) -> None:
 
 def test_another_version_says_so_whatever_else_it_holds(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has format version 4, this fastsketch reads versions 2 and 3"):
-        DatasetMetadata.load(altered(tmp_path, format_version=3, classes=None, novelty=3))
+        DatasetMetadata.load(altered(tmp_path, format_version=4, classes=None, novelty=3))
 
 
 def test_a_split_that_is_not_there(tmp_path: Path) -> None:

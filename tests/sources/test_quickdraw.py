@@ -169,6 +169,21 @@ def test_the_times_of_raw_drawings_are_dropped() -> None:
     np.testing.assert_array_equal(stroke, np.array([[1.5, 3], [2, 4]], np.float32))
 
 
+def test_numbers_are_rounded_as_numpy_does() -> None:
+    values = [0, -0.0, 1, 2.5, 0.1, 16_777_217, 33_554_435, 2**70 + 1, 1e-46, 1e-40, -3.4028235e38, 1e38]
+    (stroke,) = parse_drawing(line(drawing=[[values, values[::-1]]]))
+    expected = np.array([values, values[::-1]], np.float32).T
+    assert stroke.tolist() == expected.tolist()
+    assert (np.signbit(stroke) == np.signbit(expected)).all()
+
+
+@pytest.mark.parametrize("nothing", [[], [[]], [[], []], [[], [], []]], ids=str)
+def test_strokes_of_no_points_are_dropped(nothing: list[object]) -> None:
+    first, second = parse_drawing(line(drawing=[nothing, DRAWING[0], nothing, nothing, DRAWING[1], nothing]))
+    np.testing.assert_array_equal(first, np.float32(DRAWING[0]).T)
+    np.testing.assert_array_equal(second, np.float32(DRAWING[1]).T)
+
+
 BROKEN = {
     "no JSON": b"{broken",
     "not UTF-8": b'{"drawing": "\xff"}',
@@ -182,6 +197,9 @@ BROKEN = {
     "flat": line(drawing=[[1, 2]]),
     "numbers": line(drawing=[1, 2]),
     "words": line(drawing=[[["a"], ["b"]]]),
+    "digits": line(drawing=[["12", "34"]]),
+    "fewer x than y in one of two": line(drawing=[[[1, 2], [1, 2]], [[1], [1, 2]]]),
+    "nested": line(drawing=[[[[1]], [[2]]]]),
     "objects": line(drawing=[{"x": 1}]),
     "null points": line(drawing=[[[None, 1], [1, 2]]]),
     "not finite": b'{"drawing": [[[NaN, 1], [1, 2]]]}',
