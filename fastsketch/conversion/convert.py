@@ -255,7 +255,9 @@ def _decode_chunk(samples: list[Sample], reading: Reading) -> _Chunk:
             failures[position] = str(error)
     images, looks = images[: len(samples) - len(failures)], looks[: len(samples) - len(failures)]
     squares = np.square(images, dtype=np.uint16)  # 255² fits
-    sums = np.stack([pixels.sum(axis=(1, 2), dtype=np.uint64) for pixels in (images, squares)], axis=1)
+    # Columns first, of which each fits into 32 bits: two thirds of the time of all at once in 64.
+    columns = [pixels.sum(axis=1, dtype=np.uint32) for pixels in (images, squares)]
+    sums = np.stack([sums.sum(axis=1, dtype=np.uint64) for sums in columns], axis=1)
     return _Chunk(images, count_ink_patches(images), sums, looks, failures)
 
 
