@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,9 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def exclusive(folder: Path, *, hint: str = "wait until it is done, or choose another destination") -> Iterator[None]:
+def exclusive(
+    folder: Path, *, hint: str = "wait until it is done, or choose another destination", patience: float = 0.0
+) -> Iterator[None]:
     """Hold `folder` (made if missing) against other processes that write it, for as long as this one lives.
 
     The lock is the folder's own: it goes with the folder when that is renamed, and with the process when it is
@@ -23,6 +26,7 @@ def exclusive(folder: Path, *, hint: str = "wait until it is done, or choose ano
     Args:
         folder: What is written.
         hint: How to mend it when another process holds it.
+        patience: Seconds to wait for it then.
 
     Raises:
         FastSketchError: Another process holds it.
@@ -36,12 +40,18 @@ def exclusive(folder: Path, *, hint: str = "wait until it is done, or choose ano
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise _busy(folder, hint) from error
-        except OSError as error:
-            log.debug("%s cannot be locked: %s", folder, error)
+        until = time.monotonic() + patience
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                if time.monotonic() >= until:
+                    raise _busy(folder, hint) from error
+                time.sleep(0.2)
+                continue
+            except OSError as error:
+                log.debug("%s cannot be locked: %s", folder, error)
+            break
         # Between opening and locking, whoever held it may have finished and renamed it.
         if not folder.exists() or not os.path.samestat(os.fstat(descriptor), folder.stat()):
             raise _busy(folder, hint)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from time import perf_counter
+from time import monotonic, perf_counter, sleep
+
+import torch
 
 from fastsketch.config import Recipe
 from fastsketch.device import resolve_device
@@ -15,7 +17,7 @@ from fastsketch.training.checks import check_data
 from fastsketch.training.data import TrainingData, open_data
 from fastsketch.training.execution.distributed import World
 from fastsketch.training.optim import highest_lr
-from fastsketch.training.run.continuation import check_continues, is_finished
+from fastsketch.training.run.continuation import check_continues, is_finished, settings_alike
 from fastsketch.training.run.directory import Run
 from fastsketch.training.run.loggers import check_loggers
 from fastsketch.training.run.metrics import EpochRecord, MetricLog
@@ -30,6 +32,9 @@ log = logging.getLogger(__name__)
 OnStep = Callable[[int, int, int], None]
 OnEpoch = Callable[[EpochRecord], None]
 OnLoss = Callable[[float], None]
+
+STALE = 90.0
+"""Seconds after which a network drive shows every machine what another one wrote; NFS keeps what it knows for 60."""
 
 
 def fit(
@@ -51,7 +56,7 @@ def fit(
     already is left as it is.
 
     Under torchrun every process calls this; batches are shared out, rank 0 alone writes and calls back, and holds the
-    run directory against other trainings.
+    run directory against other trainings. All read from it what the run goes on from.
 
     Args:
         recipe: The configuration; `data.path` says where the data set is.
@@ -72,13 +77,16 @@ def fit(
         Interrupted: Somebody asked to stop; it is a KeyboardInterrupt.
     """
     run, world = Run.of(run), World.of_environment()
-    device = resolve_device(world.device_name(recipe.training.device))
-    check_loggers(recipe.training.loggers)
-    dataset = check_data(recipe)
+    with world.refusing():
+        device = resolve_device(world.device_name(recipe.training.device))
+        check_loggers(recipe.training.loggers)
+        dataset = check_data(recipe)
     stop = StopController(recipe.training.max_minutes, recipe.training.save_minutes, world, device)
-    with stop.listening(), stop.at_once(), world.joined(device), world.led(run.held(resume=resume), device):
-        states = saved_states(run.resume_path) if resume else iter(())
-        saved = next(states, None)
+    alike = {"the data set's checksum": dataset.checksum(), **settings_alike(recipe)}
+    held = run.held(resume=resume, patience=world.patience)
+    with stop.listening(), stop.at_once(), world.joined(device, alike), world.led(held, device):
+        resume = world.agreed(resume, device)  # a network drive may show others what was there before
+        saved, states = _saved(run, world, device) if resume else (None, iter(()))
         if resume:
             recipe = check_continues(run, recipe, dataset, saved)
         if saved is not None and world.agreed(is_finished(saved, run, recipe.training), device):
@@ -103,6 +111,30 @@ def fit(
                     return checkpointer.records
             checkpointer.save()
         return checkpointer.records
+
+
+def _saved(run: Run, world: World, device: torch.device) -> tuple[Saved | None, Iterator[Saved]]:
+    """What all processes go on from, and the rest of `saved_states`.
+
+    A network drive may show a machine what was there a minute before: as long as that is waited for.
+
+    Raises:
+        FastSketchError: Another machine has something else, or nothing.
+    """
+    until = monotonic() + STALE
+    while True:
+        states = saved_states(run.resume_path)
+        saved = next(states, None)
+        mark = None if saved is None else [saved.epoch, saved.steps, saved.loss_sum]
+        differing = world.unlike(repr(mark), device)
+        if not differing:
+            return saved, states
+        if world.agreed(monotonic() >= until, device):
+            raise world.told(
+                f"{differing} of {world.size} processes do not see in {run.root} what the first one sees there",
+                "put the run directory where all machines see it, or copy it to each",
+            )
+        sleep(1)
 
 
 def _tell_beginning(recipe: Recipe) -> None:

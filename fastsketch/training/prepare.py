@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from fastsketch.config import Recipe
-from fastsketch.errors import ConfigError
+from fastsketch.errors import ConfigError, FastSketchError
 from fastsketch.recipes import load_recipe
 from fastsketch.training.checks import check_data
 from fastsketch.training.progressive_resize import final_size
@@ -54,12 +54,35 @@ def prepare(
         DataError: The metadata of the data set are damaged.
         FastSketchError: Another process trains in `out`.
     """
+    try:
+        return _prepared(recipe, overrides, out, resume, **settings)
+    except FastSketchError:
+        if os.environ.get("WORLD_SIZE", "1") == "1":
+            raise
+        from fastsketch.training.execution.distributed import World  # the others, of other machines, import torch, too
+
+        with World.of_environment().refusing():
+            raise
+
+
+def _prepared(
+    recipe: str | Path | Recipe | None,
+    overrides: Iterable[str],
+    out: str | Path | None,
+    resume: Resume,
+    **settings: object,
+) -> Prepared:
     if out is not None and not str(out).strip():
         raise ConfigError("--out is empty", hint="name the run directory, or leave --out out")
     if resume is True:
         if out is None:
             raise ConfigError("which run is to be continued?", hint="name its directory with --out")
         recipe = Run.open(out).config if recipe is None else recipe
+    if out is None and int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")):
+        raise ConfigError(
+            "torchrun --max-restarts needs --out: the default is another directory at each start",
+            hint="name the run directory with --out, and a restart continues the run",
+        )
     resolved = load_recipe(recipe, overrides, **settings)
     run = None if out is None else Run(out)
     data, begun = resolved.data.path, run is not None and run.begun

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from time import perf_counter
 from typing import Any
 
@@ -97,7 +98,7 @@ class Trainer:
         if model is None:
             wanted = recipe.model if pretrained else recipe.model.without_weights()
             model = create_model(wanted, num_classes=classes, size=size, train_sizes=config.image_sizes)
-        self.execution = execution or resolve_execution(recipe, size, device)
+        self.execution = execution or _execution(recipe, size, device, world)
         model = to_device(model, device, self.execution.channels_last)
         self.preprocess = _preprocess(recipe, dataset, model, size)
         self.recipe = resolve_tokens(recipe, model, create_augment(recipe.augment, self.preprocess).to(device), dataset)
@@ -289,6 +290,12 @@ class Trainer:
         if state["steps"] > self.steps_per_epoch:
             raise ValueError(f"step {state['steps']} of {self.steps_per_epoch}")
         self.state.load_state_dict(state)
+
+
+def _execution(recipe: Recipe, size: int, device: torch.device, world: World) -> ExecutionConfig:
+    """How a step runs: as rank 0 resolves it. Each machine remembers what it tuned, but all compile together."""
+    found = resolve_execution(recipe, size, device)
+    return ExecutionConfig(**json.loads(world.first(json.dumps(asdict(found)), device)))
 
 
 def _preprocess(recipe: Recipe, dataset: DatasetMetadata, model: nn.Module, size: int) -> Preprocess:

@@ -5,15 +5,22 @@ The processes are forked, which saves each the seconds of importing torch.
 
 from __future__ import annotations
 
+import json
+import shutil
 import signal
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from ends import contents, fork_world, killed_at, recipe, train, write_data
+from packs import write_pack
 
 from fastsketch.config import Recipe
+from fastsketch.recipes import load_recipe
+from fastsketch.training import fit as fit_module
+from fastsketch.training.execution.distributed import World
 from fastsketch.training.run import stop
 from fastsketch.training.run.directory import Run
 
@@ -90,6 +97,65 @@ def test_h5_all_processes_are_refused_a_directory_that_is_held(config: Recipe, t
         assert fork_world([lambda: train(config, root)] * 2, report) == [TOLD, TOLD]
     assert "another process is writing" in report.with_suffix(".0").read_text()
     assert "says why" in report.with_suffix(".1").read_text()
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (["optimizer.lr=1e-2"], "optimizer.lr is 0.05 in process 0 of this training, but 0.01 in 1"),
+        (["data.path=other"], "the data set's checksum is"),
+        (["data.path=missing"], "process 1 of this training cannot begin: missing: no such folder"),
+        (["training.device=cuda:7"], "process 1 of this training cannot begin: device 'cuda:"),
+    ],
+)
+def test_what_machines_do_not_have_in_common_is_told_before_they_train(
+    config: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: list[str], told: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_pack(Path("other"), {"train": 44, "val": 20}, 32)
+    root, report = Path("run"), Path("report")
+    other = load_recipe(config, changes)
+    assert fork_world([lambda: train(config, root), lambda: train(other, root)], report) == [TOLD, TOLD]
+    assert report.with_suffix(".0").read_text().startswith(told)
+    assert not root.exists()
+
+
+def test_a_machine_may_have_the_data_set_elsewhere(config: Recipe, undisturbed: Path, tmp_path: Path) -> None:
+    assert config.data.path is not None
+    other = load_recipe(config, data__path=shutil.copytree(config.data.path, tmp_path / "other"))
+    root = tmp_path / "run"
+    assert fork_world([lambda: train(config, root), lambda: train(other, root)], tmp_path / "report") == [DONE, DONE]
+    assert ended(root) == ended(undisturbed)
+
+
+def test_a_run_that_only_one_machine_sees_is_not_continued(
+    config: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fit_module, "STALE", 0.0)
+    root, report = tmp_path / "run", tmp_path / "report"
+    killed = [lambda: train(config, root, killed_at("after step 2")), lambda: train(config, root)]
+    assert fork_world(killed, report) == [KILLED, TOLD]
+    elsewhere = tmp_path / "elsewhere"
+    assert fork_world([lambda: train(config, root), lambda: train(config, elsewhere)], report) == [TOLD, TOLD]
+    told = report.with_suffix(".0").read_text()
+    assert told.startswith(f"1 of 2 processes do not see in {root} what the first one sees there")
+    assert "says why" in report.with_suffix(".1").read_text()
+    shutil.copytree(root, elsewhere)
+    assert fork_world([lambda: train(config, root), lambda: train(config, elsewhere)], report) == [DONE, DONE]
+
+
+def test_processes_hear_the_first_one_and_how_many_differ(tmp_path: Path) -> None:
+    cpu = torch.device("cpu")
+
+    def hears(words: str) -> None:
+        world = World.of_environment()
+        with world.joined(cpu, {}):
+            heard = [world.first(words, cpu), world.unlike(words, cpu), world.unlike("alike", cpu)]
+        (tmp_path / f"{world.rank}").write_text(json.dumps(heard))
+
+    words = ("größer", "", "größer")
+    assert fork_world([partial(hears, each) for each in words], tmp_path / "report") == [DONE] * 3
+    assert [json.loads((tmp_path / f"{rank}").read_text()) for rank in range(3)] == [["größer", 1, 0]] * 3
 
 
 def test_a_finished_run_says_so_in_all_processes(config: Recipe, undisturbed: Path, tmp_path: Path) -> None:

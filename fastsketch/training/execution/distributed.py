@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -16,10 +18,14 @@ from torch.utils._pytree import tree_map_only
 
 from fastsketch.augment.params import AugmentParams
 from fastsketch.errors import ConfigError, FastSketchError
+from fastsketch.training.execution.meeting import meet
+
+PATIENCE = 60.0
+"""Longer than torchrun leaves a process between SIGTERM and SIGKILL."""
 
 
 class RefusedElsewhere(FastSketchError):
-    """Raised in the processes of a training that only hear that rank 0, which says why, cannot begin."""
+    """Raised in the processes of a training that only hear that it cannot begin, and that another one says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,12 @@ class World:
         """What torchrun set in RANK, LOCAL_RANK and WORLD_SIZE; a single process if it set nothing."""
         rank, local_rank, size = (int(os.environ.get(name, default)) for name, default in _VARIABLES)
         return cls(rank, local_rank, size)
+
+    @property
+    def patience(self) -> float:
+        """Seconds to wait for a run directory: where torchrun begins anew, a process being killed may hold it still."""
+        restarts = int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0"))
+        return PATIENCE if self.size > 1 and restarts else 0.0
 
     @property
     def leads(self) -> bool:
@@ -70,15 +82,38 @@ class World:
         return mine
 
     @contextmanager
-    def joined(self, device: torch.device) -> Iterator[None]:
-        """The process group, as long as training lasts."""
+    def refusing(self) -> Iterator[None]:
+        """Within this, before the group is formed, all are told what one is refused: they would wait for it in vain."""
+        try:
+            yield
+        except FastSketchError as refusal:
+            if self.size > 1:
+                with suppress(FastSketchError, RuntimeError, ValueError):  # what this one is refused counts more
+                    meet(self.rank, self.size, json.dumps({_REFUSED: [refusal.message, refusal.hint]}))
+            raise
+
+    @contextmanager
+    def joined(self, device: torch.device, alike: Mapping[str, object]) -> Iterator[None]:
+        """The process group, as long as training lasts.
+
+        Args:
+            device: This process's.
+            alike: By its name, whatever JSON can hold and must be the same in all processes.
+
+        Raises:
+            ConfigError: It is not, or another process is refused something; in all but rank 0 `RefusedElsewhere`.
+            FastSketchError: Another process has not come, or has ended.
+        """
         if self.size == 1:
             yield
             return
         if device.type == "cuda":
             torch.cuda.set_device(device)
         try:
-            dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+            store, words = meet(self.rank, self.size, json.dumps({"device": device.type, **alike}))
+            self._compare([json.loads(word) for word in words])
+            backend = "nccl" if device.type == "cuda" else "gloo"
+            dist.init_process_group(backend, store=store, rank=self.rank, world_size=self.size)
             yield
         except RuntimeError as error:
             if not _is_of_another(error):
@@ -93,6 +128,22 @@ class World:
                 # that lets go of a tensor after the interpreter's end aborts the process.
                 gc.collect()
                 dist.destroy_process_group()
+
+    def _compare(self, words: list[dict[str, Any]]) -> None:
+        first = words[0]
+        for rank, word in enumerate(words):
+            if _REFUSED in word:
+                message, hint = word[_REFUSED]
+                raise self.told(f"process {rank} of this training cannot begin: {message}", hint)
+        for rank, word in enumerate(words):
+            for name in first:
+                if word.get(name) != first[name]:
+                    message = f"{name} is {first[name]} in process 0 of this training, but {word.get(name)} in {rank}"
+                    raise self.told(message, "give all machines the same command, and the same data set")
+
+    def told(self, message: str, hint: str | None = None) -> FastSketchError:
+        """What all processes know, as rank 0 says it, and as the others end by it."""
+        return ConfigError(message, hint=hint) if self.leads else RefusedElsewhere("the first process says why")
 
     @contextmanager
     def led(self, beginning: AbstractContextManager[None], device: torch.device) -> Iterator[None]:
@@ -138,6 +189,22 @@ class World:
         dist.broadcast(flag, src=0)
         return bool(flag)
 
+    def first(self, words: str, device: torch.device) -> str:
+        """What rank 0 says, in every process. With several processes this waits for all."""
+        if self.size == 1:
+            return words
+        letters = torch.tensor(list(words.encode()), device=device, dtype=torch.uint8)
+        count = torch.tensor(len(letters), device=device)
+        dist.broadcast(count, src=0)
+        if not self.leads:
+            letters = torch.empty(int(count), device=device, dtype=torch.uint8)
+        dist.broadcast(letters, src=0)
+        return bytes(letters.tolist()).decode()
+
+    def unlike(self, words: str, device: torch.device) -> int:
+        """In how many processes they are not those of rank 0, told to all of them."""
+        return int(self.sum(torch.tensor(int(self.first(words, device) != words), device=device)))
+
 
 def _is_of_another(error: RuntimeError) -> bool:
     """Whether it says that another process is gone: torch has a class for NCCL's errors, gloo's are told by words."""
@@ -145,4 +212,5 @@ def _is_of_another(error: RuntimeError) -> bool:
     return isinstance(error, dist.DistError) or any(word in str(error) for word in words)
 
 
+_REFUSED = "refused"
 _VARIABLES = (("RANK", "0"), ("LOCAL_RANK", "0"), ("WORLD_SIZE", "1"))

@@ -32,6 +32,15 @@ CHANGEABLE = {
 """What may differ when a run is continued. A longer one goes on along the schedule of its new length."""
 
 
+OWN = {"description", "data.path", "model.weights", "training.device", "training.micro_batch"}
+"""What may differ among the processes of one training: each machine has its own paths and devices."""
+
+
+def settings_alike(recipe: Recipe) -> dict[str, object]:
+    """The settings that all processes of a training have in common, by their dotted keys, as JSON can hold them."""
+    return {key: value for key, value in _settings(recipe).items() if key not in OWN}
+
+
 def check_continues(run: Run, recipe: Recipe, dataset: DatasetMetadata, saved: Saved | None) -> Recipe:
     """Make sure that a training with `recipe` on `dataset` can continue `run`.
 

@@ -78,13 +78,14 @@ class Run:
         return any(path.exists() for path in (self.config, self.resume_path, self.previous_resume_path))
 
     @contextmanager
-    def held(self, *, resume: bool = False) -> Iterator[None]:
+    def held(self, *, resume: bool = False, patience: float = 0.0) -> Iterator[None]:
         """Hold the folder, made if missing, against other processes; what killed ones left half-written goes.
 
         If nothing came of it, the folder that was made goes too.
 
         Args:
             resume: A run may be there.
+            patience: Seconds to wait for another process that holds it.
 
         Raises:
             ConfigError: There can be no such folder, or it holds a run already.
@@ -100,7 +101,8 @@ class Run:
             raise ConfigError(f"{self.root} cannot be made: {reason}", hint="choose another --out") from error
         if not os.access(self.root, os.W_OK | os.X_OK):
             raise ConfigError(f"{self.root} is not yours to write", hint="choose another --out")
-        with exclusive(self.root, hint="wait until that training is done, or choose another --out"):
+        busy = "wait until that training is done, or choose another --out"
+        with exclusive(self.root, hint=busy, patience=patience):
             if not (self.begun and resume):
                 self._check_new()
             for folder in (self.root, self.last, self.best):  # in the others `evaluate` may be writing

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from packs import write_pack
 from safetensors.torch import load_file
 from shapes import convert_shapes, write_shapes
 
@@ -16,7 +17,8 @@ from fastsketch.augment import SketchAugment
 from fastsketch.config import AugmentConfig
 from fastsketch.errors import ConfigError
 from fastsketch.preprocess import Preprocess
-from fastsketch.training.execution.distributed import World
+from fastsketch.training.execution.distributed import PATIENCE, World
+from fastsketch.training.prepare import prepare
 
 # No batch norm, whose statistics are each process's own, and no dropout or mixing, whose randomness is.
 TRAIN = (
@@ -66,3 +68,19 @@ def test_each_process_takes_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None
     assert World(3, 1, 4).device_name("cuda") == "cuda:1"
     assert World(3, 1, 4).device_name("cpu") == "cpu"
     assert World().device_name("auto") == "auto"
+
+
+def test_who_lets_torchrun_begin_anew_waits_for_the_directory_and_names_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    write_pack(tmp_path / "data", {"train": 40, "val": 20})
+    assert World(1, 0, 2).patience == 0
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "0")
+    assert World(1, 0, 2).patience == 0
+    prepare(data=tmp_path / "data", batch_size=16)
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "3")
+    assert World(1, 0, 2).patience == PATIENCE
+    assert World().patience == 0
+    with pytest.raises(ConfigError, match="torchrun --max-restarts needs --out"):
+        prepare(data=tmp_path / "data", batch_size=16)
+    assert prepare(data=tmp_path / "data", batch_size=16, out=tmp_path / "run").run.root == tmp_path / "run"

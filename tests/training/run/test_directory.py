@@ -8,8 +8,9 @@ import resource
 import shutil
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pytest
@@ -108,6 +109,17 @@ def test_h5_two_trainings_never_share_a_directory(data: Path, tmp_path: Path) ->
     train(recipe(data), root, second)
     assert refused[0] == "wait until that training is done, or choose another --out"
     fit(recipe(data), Run(root), resume=True)  # it was let go
+
+
+def test_h5_a_directory_is_waited_for_as_long_as_patience_lasts(tmp_path: Path) -> None:
+    run, held = Run(tmp_path / "run"), ExitStack()
+    with held:
+        held.enter_context(run.held())
+        with pytest.raises(FastSketchError, match="another process is writing"), run.held(patience=0.3):
+            pass
+        Timer(0.3, held.close).start()
+        with run.held(patience=30):
+            pass
 
 
 def test_m15_what_killed_processes_left_half_written_goes(copy: Path, data: Path) -> None:
