@@ -178,7 +178,8 @@ def test_all_end_in_a_line_where_one_machine_lacks_the_data(data: Path, tmp_path
     told = f"{missing}: no such folder"
     assert f"error: process 1 of this training cannot begin: {told}" in first
     assert f"error: {told}" in second
-    assert "exitcode  : 2" in first
-    assert "exitcode  : 2" in second
+    assert (
+        "exitcode  : 2" in first
+    )  # the second may lose torchrun's store, which the first one holds, before it says so
     assert "a bug in fastsketch" not in first + second
     assert not run.exists()
