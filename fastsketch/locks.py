@@ -32,33 +32,37 @@ def exclusive(
         FastSketchError: Another process holds it.
     """
     try:
-        import fcntl
+        import fcntl  # noqa: F401
     except ImportError:  # Windows
         folder.mkdir(parents=True, exist_ok=True)
         yield
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY)
+    until = time.monotonic() + patience
+    while (descriptor := _locked(folder)) is None:
+        if time.monotonic() >= until:
+            raise FastSketchError(f"another process is writing {folder}", hint=hint)
+        time.sleep(0.2)
     try:
-        until = time.monotonic() + patience
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                if time.monotonic() >= until:
-                    raise _busy(folder, hint) from error
-                time.sleep(0.2)
-                continue
-            except OSError as error:
-                log.debug("%s cannot be locked: %s", folder, error)
-            break
-        # Between opening and locking, whoever held it may have finished and renamed it.
-        if not folder.exists() or not os.path.samestat(os.fstat(descriptor), folder.stat()):
-            raise _busy(folder, hint)
         yield
     finally:
         os.close(descriptor)
 
 
-def _busy(folder: Path, hint: str) -> FastSketchError:
-    return FastSketchError(f"another process is writing {folder}", hint=hint)
+def _locked(folder: Path) -> int | None:
+    """A descriptor that holds the folder; None if another process does."""
+    import fcntl
+
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    except OSError as error:
+        log.debug("%s cannot be locked: %s", folder, error)
+    # Between opening and locking, whoever held it may have finished and renamed it.
+    if folder.exists() and os.path.samestat(os.fstat(descriptor), folder.stat()):
+        return descriptor
+    os.close(descriptor)
+    return None

@@ -7,7 +7,8 @@ import time
 from datetime import timedelta
 from uuid import uuid4
 
-import torch.distributed as dist
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 
 from fastsketch.errors import FastSketchError
 
@@ -17,7 +18,7 @@ LIMIT = 600.0
 _PAUSE = 0.05
 
 
-def meet(rank: int, size: int, word: str, limit: float = LIMIT) -> tuple[dist.Store, list[str]]:
+def meet(rank: int, size: int, word: str, limit: float = LIMIT) -> tuple[Store, list[str]]:
     """Wait for all processes at the address that torchrun gave them.
 
     torchrun's store outlives the processes, and torch would take what the ones before a restart wrote there for what
@@ -39,7 +40,7 @@ def meet(rank: int, size: int, word: str, limit: float = LIMIT) -> tuple[dist.St
         RuntimeError: The store is gone, with the process or the machine that held it.
     """
     until = time.monotonic() + limit
-    store, _, _ = next(dist.rendezvous("env://", timeout=timedelta(seconds=limit)))
+    store, _, _ = next(rendezvous("env://", timeout=timedelta(seconds=limit)))
     key = uuid4().hex
     if rank:
         store.set(f"fastsketch/{rank}", json.dumps([key, word]))
@@ -54,7 +55,7 @@ def meet(rank: int, size: int, word: str, limit: float = LIMIT) -> tuple[dist.St
     )
 
 
-def _call(store: dist.Store, size: int, key: str, word: str) -> tuple[dist.Store, list[str]] | None:
+def _call(store: Store, size: int, key: str, word: str) -> tuple[Store, list[str]] | None:
     """Rank 0 reads the roll aloud; None as long as somebody on it is missing, or of an earlier try."""
     names = [f"fastsketch/{rank}" for rank in range(1, size)]
     if not store.check(names):
@@ -65,10 +66,10 @@ def _call(store: dist.Store, size: int, key: str, word: str) -> tuple[dist.Store
         return None
     words = [word, *(said for _, said in others)]
     store.set(f"{key}/words", json.dumps(words))
-    return dist.PrefixStore(key, store), words
+    return PrefixStore(key, store), words
 
 
-def _answer(store: dist.Store, rank: int, key: str) -> tuple[dist.Store, list[str]] | None:
+def _answer(store: Store, rank: int, key: str) -> tuple[Store, list[str]] | None:
     """All others answer when they hear their key, until the first has heard everyone."""
     if not store.check(["fastsketch/roll"]):
         return None
@@ -78,4 +79,4 @@ def _answer(store: dist.Store, rank: int, key: str) -> tuple[dist.Store, list[st
     store.set(f"{roll[0]}/{key}", "here")
     if not store.check([f"{roll[0]}/words"]):
         return None
-    return dist.PrefixStore(roll[0], store), json.loads(store.get(f"{roll[0]}/words"))
+    return PrefixStore(roll[0], store), json.loads(store.get(f"{roll[0]}/words"))
