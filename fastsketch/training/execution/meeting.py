@@ -21,10 +21,10 @@ _PAUSE = 0.05
 def meet(rank: int, size: int, word: str, limit: float = LIMIT) -> tuple[Store, list[str]]:
     """Wait for all processes at the address that torchrun gave them.
 
-    torchrun's store outlives the processes, and torch would take what the ones before a restart wrote there for what
-    the new ones say: their ports, for example. Nothing in the environment tells one try from the next, as the count of
-    restarts is each machine's own. So each process brings a key that nobody had before, and the first calls the roll
-    until everyone on it has answered; the first one's key is the prefix of all that follows.
+    torchrun's store may outlive the processes, with what the ones before a restart said there (NCCL has taken their
+    address for the new one's: pytorch/pytorch#135712). Nothing in the environment tells one try from the next, as the
+    count of restarts is each machine's own. So each process brings a key that nobody had before, and the first calls
+    the roll until everyone on it has answered; the first one's key is the prefix of all that follows.
 
     Args:
         rank: This process's number.
