@@ -32,7 +32,7 @@ test-all: lint
 # torch is named once more because timm's torchvision, of which we need none in particular, would bring its newest.
 lowest:
 	uv venv --quiet --clear --seed --python $(or $(PYTHON),3.10) $(VENV)-lowest
-	uv pip install --quiet --python $(VENV)-lowest --resolution lowest-direct --editable '.[fast,serve]' --group dev \
+	uv pip install --quiet --python $(VENV)-lowest --resolution lowest-direct --editable '.[fast,serve,urls]' --group dev \
 	  "$$(sed -n 's/^    "torch>=\(.*\)",$$/torch==\1/p' pyproject.toml)"
 	$(VENV)-lowest/bin/pytest -n auto --dist worksteal -m "not slow"
 

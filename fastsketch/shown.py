@@ -13,6 +13,7 @@ from fastsketch.config import ConvertConfig, Recipe
 from fastsketch.errors import ConfigError
 from fastsketch.progress import Screen, TrainingDisplay, plain, progress_bar
 from fastsketch.training.run.directory import Run
+from fastsketch.urls import url_of, written
 
 if TYPE_CHECKING:
     from fastsketch.formats.metadata import DatasetMetadata
@@ -33,11 +34,17 @@ def convert_shown(source: Path, destination: Path | None, config: ConvertConfig,
     """
     from fastsketch.conversion import add_formats
     from fastsketch.formats.metadata import FILE_NAME
+    from fastsketch.sources.files import is_file
 
-    converted = (source / FILE_NAME).is_file()
+    converted = is_file(source / FILE_NAME)
     if destination is None:
         if not converted:
-            raise ConfigError("no destination given", hint=f"fastsketch convert {source} DATASET")
+            raise ConfigError("no destination given", hint=f"fastsketch convert {written(source)} DATASET")
+        if url_of(source):
+            raise ConfigError(
+                f"{written(source)} is a data set already, and nothing is added to one at a URL",
+                hint="convert its source again with --format ffcv, dali or all",
+            )
         if config.format == "pack":
             raise ConfigError(
                 f"{source} is a data set already", hint="say what to add to it: --format ffcv, dali or all"
@@ -46,7 +53,8 @@ def convert_shown(source: Path, destination: Path | None, config: ConvertConfig,
         return source
     if converted:
         raise ConfigError(
-            f"{source} is a data set already", hint=f"add formats to it: fastsketch convert {source} --format all"
+            f"{written(source)} is a data set already",
+            hint=f"add formats to it: fastsketch convert {written(source)} --format all",
         )
     _convert_new(source, destination, config, screen)
     return destination
@@ -92,7 +100,7 @@ def _made_shown(doing: str, make: Callable[..., DatasetMetadata], destination: P
     counted = f"{len(metadata.classes):,} class{'es' * (len(metadata.classes) != 1)}"
     speed = f", {samples / (perf_counter() - started):,.0f} images/s" if converted else ""
     screen.lines.print(
-        f"[bold]{plain(destination)}[/]: {samples:,} images of {counted} at "
+        f"[bold]{plain(written(destination))}[/]: {samples:,} images of {counted} at "
         f"{metadata.size} px ({counts}){speed}",
         soft_wrap=True,
     )

@@ -14,17 +14,19 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
+from fastsketch.conversion.fetch import content_at_url
 from fastsketch.conversion.gray import FORMATS, file_gray, picture_gray, read_gray
 from fastsketch.conversion.gray import DecodeError as DecodeError
 from fastsketch.conversion.paper import Look, as_ink_on_paper, look_at
 from fastsketch.conversion.reading import Reading as Reading
 from fastsketch.conversion.resample import RESAMPLING as RESAMPLING
 from fastsketch.conversion.resample import resized
-from fastsketch.errors import BackendMissing, one_line
+from fastsketch.errors import FastSketchError, one_line
 from fastsketch.ink import PAPER
 from fastsketch.sources.quickdraw import parse_points
-from fastsketch.sources.sample import Sample, StoredSample, StrokeSample
+from fastsketch.sources.sample import ContentSample, Sample, StoredSample, StrokeSample
 from fastsketch.sources.strokes import draw, fitted
+from fastsketch.urls import url_of
 
 Seen: TypeAlias = tuple[npt.NDArray[np.uint8], Look]
 """An image, and what it looked like at its own size."""
@@ -45,17 +47,22 @@ def decode_seen(sample: Sample, reading: Reading) -> Seen:
     """Decode a sample to uint8 [size, size], paper = 255, and say what it looked like.
 
     Args:
-        sample: An image file, a drawing as strokes, or an image that was stored.
+        sample: An image file or its content, a drawing as strokes, or an image that was stored.
         reading: How.
 
     Raises:
         DecodeError: The file is missing, no regular file, truncated, not an image or too large, or the strokes are no
             drawing.
+        FastSketchError: The file is at a URL, and cannot be fetched.
     """
     if isinstance(sample, StrokeSample):
         return draw_strokes(sample.line, reading.size), Look()
     if isinstance(sample, StoredSample):
         return _read_stored(sample, reading.size), Look()
+    if isinstance(sample, ContentSample):
+        return decode_content(sample.content, reading)
+    if url_of(sample.path):
+        return decode_content(content_at_url(sample), reading)
     with _told():
         return _stored(read_gray(sample.path, reading.size), reading)
 
@@ -103,7 +110,7 @@ def _told() -> Iterator[None]:
     """Whatever is wrong with a picture as a DecodeError of one line."""
     try:
         yield
-    except (DecodeError, BackendMissing):
+    except (DecodeError, FastSketchError):  # a library that is missing, for one
         raise
     except UnidentifiedImageError as error:
         raise DecodeError(f"not an image of a format that is read: {', '.join(sorted(FORMATS))}") from error

@@ -27,6 +27,7 @@ from fastsketch.formats.metadata import FILE_NAME, DatasetMetadata
 from fastsketch.formats.names import COLUMNS
 from fastsketch.locks import exclusive
 from fastsketch.sources.sample import SPLITS, Source, printable
+from fastsketch.urls import on_disk
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +65,15 @@ class _Recorded(_Lenient):
         return {file.name for file in files}
 
 
+def recorded_names(content: bytes) -> set[str]:
+    """The names of all files but itself that a `dataset.json` of any version records.
+
+    Raises:
+        ValidationError: It is none.
+    """
+    return _Recorded.model_validate_json(content).names()
+
+
 class _Note(_Lenient):
     replaced: list[_FileName]
 
@@ -92,6 +102,11 @@ class Destination:
         return printable(self.folder.name)
 
     @property
+    def data(self) -> Path:
+        """Where the data set is read when it is finished."""
+        return self.folder
+
+    @property
     def partial(self) -> Path:
         """Where the work goes on."""
         return self.folder.with_name(self.folder.name + ".partial")
@@ -107,7 +122,9 @@ class Destination:
         Raises:
             ConfigError: One does.
         """
-        root = Path(os.path.realpath(source))
+        if (here := on_disk(source)) is None:
+            return
+        root = Path(os.path.realpath(here))
         for ours in (self.folder, self.partial, self.earlier):
             if _within(root, ours):
                 raise ConfigError(
@@ -162,7 +179,7 @@ class Destination:
                 f"{self.partial} is in the way and not fastsketch's: the conversion would work there",
                 hint="rename it, or choose another destination",
             )
-        if others := [name for name in names if not _is_work(name) or (self.partial / name).is_dir()]:
+        if others := [name for name in names if not is_work(name) or (self.partial / name).is_dir()]:
             raise _foreign(self.partial, others)
 
     def complete(self, fingerprint: str, formats: Iterable[str], source: Source) -> DatasetMetadata | None:
@@ -256,7 +273,7 @@ class Destination:
         if not path.is_file():
             raise ConfigError(f"{self.folder} exists and is no data set: --overwrite will not delete it")
         try:
-            names = _Recorded.model_validate_json(path.read_bytes()).names()
+            names = recorded_names(path.read_bytes())
         except ValidationError as error:
             raise ConfigError(
                 f"{path} is damaged: --overwrite cannot tell what it may delete",
@@ -269,7 +286,8 @@ class Destination:
         return names
 
 
-def _is_work(name: str) -> bool:
+def is_work(name: str) -> bool:
+    """Whether a conversion calls a file so."""
     return name in (FILE_NAME, Journal.FILE_NAME) or bool(_PACK.fullmatch(name) or _EXPORTED.fullmatch(name))
 
 

@@ -71,8 +71,7 @@ def read_gray(path: Path, size: int) -> npt.NDArray[np.uint8]:
 
 def file_gray(file: BinaryIO, length: int, size: int) -> npt.NDArray[np.uint8]:
     """The same for an open file of `length` bytes, at its beginning."""
-    if length > LARGEST_FILE:
-        raise DecodeError(f"too large: the file has {length / 1e6:,.0f} MB, more than {LARGEST_FILE / 1e6:,.0f}")
+    check_length(length)
     pixels = read_gray_png(file, length)
     if pixels is not None:
         return pixels
@@ -81,6 +80,16 @@ def file_gray(file: BinaryIO, length: int, size: int) -> npt.NDArray[np.uint8]:
         warnings.simplefilter("ignore")  # Pillow's, about what it found and read nevertheless, and about large ones
         with Image.open(file, formats=FORMATS) as image:
             return picture_gray(image, size)
+
+
+def check_length(length: int) -> None:
+    """Refuse a file of more than `LARGEST_FILE` bytes.
+
+    Raises:
+        DecodeError: It has more.
+    """
+    if length > LARGEST_FILE:
+        raise DecodeError(f"too large: the file has {length / 1e6:,.0f} MB, more than {LARGEST_FILE / 1e6:,.0f}")
 
 
 def picture_gray(image: Image.Image, size: int) -> npt.NDArray[np.uint8]:

@@ -19,6 +19,7 @@ from fastsketch.sources import Source
 from fastsketch.sources.sample import Sample
 from fastsketch.sources.some import SomeClasses
 from fastsketch.sources.splits import SplitSpec
+from fastsketch.urls import url_of, written
 from fastsketch.version import __version__
 
 log = logging.getLogger(__name__)
@@ -105,7 +106,7 @@ class Plan:
     @property
     def fingerprint(self) -> str:
         """All that decides the bytes here; a partial conversion is continued only if it is the same."""
-        roots = [os.path.realpath(root) for root in self.roots]
+        roots = [url_of(root) or os.path.realpath(root) for root in self.roots]
         return f"{self.settings} {roots}" + (f" part {self.part}" if self.part else "")
 
     @property
@@ -146,7 +147,7 @@ class Plan:
                     yield Item(samples[offset], label, split, offset, len(samples), state)
         if unread := self.source.unread():
             kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in unread.most_common())
-            log.warning("%s: passed over, for such files are not read: %s", self.roots[0], kinds)
+            log.warning("%s: passed over, for such files are not read: %s", written(self.roots[0]), kinds)
 
 
 def _chosen_classes(source: Source, config: ConvertConfig) -> tuple[str, ...]:
@@ -156,7 +157,7 @@ def _chosen_classes(source: Source, config: ConvertConfig) -> tuple[str, ...]:
         )
     if len(source.class_names) == 1:
         raise DataError(
-            f"{source.root}: one class alone, '{source.class_names[0]}'",
+            f"{written(source.root)}: one class alone, '{source.class_names[0]}'",
             hint="there is nothing to tell it from: convert the folder that holds all classes",
         )
     if config.classes == 1:
@@ -178,7 +179,7 @@ def _split_spec(source: Source, config: ConvertConfig) -> SplitSpec | None:
         if "val" not in source.splits:
             log.warning(
                 "%s has no val/, by which training chooses the best epoch: --split 0.9/0.1 takes it from train/",
-                source.root,
+                written(source.root),
             )
         return None
     if "val" in source.splits:

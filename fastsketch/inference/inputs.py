@@ -17,30 +17,23 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from fastsketch.conversion.decode import DecodeError, Reading, Seen, decode_content, decode_seen
+from fastsketch.conversion.decode import DecodeError, Reading, Seen, decode_seen
 from fastsketch.conversion.gray import LARGEST_FILE
 from fastsketch.conversion.paper import Look
 from fastsketch.errors import ConfigError, DataError, one_line
 from fastsketch.formats.metadata import FILE_NAME, DatasetMetadata, split_parts
 from fastsketch.formats.pack import PackSplit
-from fastsketch.sources.files import open_regular, walk
+from fastsketch.sources.files import is_file, open_regular, walk
 from fastsketch.sources.folder import is_image_name
 from fastsketch.sources.quickdraw import SUFFIXES as STROKE_SUFFIXES
 from fastsketch.sources.quickdraw import drawings
-from fastsketch.sources.sample import ImageSample, Sample, printable
+from fastsketch.sources.sample import ContentSample, ImageSample, Sample, printable
+from fastsketch.urls import url_of
 
 LIST = "-"
 """The argument for a list of paths, one a line, on the standard input."""
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-
-
-@dataclass(frozen=True, slots=True)
-class ContentSample:
-    """What an image file in an archive holds."""
-
-    id: str
-    content: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +52,7 @@ class UnreadSample:
     reason: str
 
 
-Input: TypeAlias = Sample | ContentSample | StoredSample | UnreadSample
+Input: TypeAlias = Sample | StoredSample | UnreadSample
 
 
 def check_inputs(arguments: Sequence[str], readings: Sequence[Reading], split: str | None) -> None:
@@ -79,7 +72,13 @@ def check_inputs(arguments: Sequence[str], readings: Sequence[Reading], split: s
     for argument in arguments:
         if argument == LIST:
             continue
-        if not os.path.lexists(argument) and not _matches(argument):
+        if url_of(argument):
+            if not _is_dataset(argument):
+                raise ConfigError(
+                    f"{one_line(argument, 400)} is no converted data set, and nothing else is asked for by URL",
+                    hint="convert it first, or fetch the files",
+                )
+        elif not os.path.lexists(argument) and not _matches(argument):
             raise ConfigError(f"{one_line(argument, 400)}: no such file or folder")
         if _is_dataset(argument):
             dataset = DatasetMetadata.load(Path(argument))
@@ -108,7 +107,7 @@ def find_inputs(arguments: Iterable[str], lines: Iterable[str], split: str | Non
             for line in lines:
                 if path := line.rstrip("\r\n"):
                     yield from _of_path(path, split)
-        elif os.path.lexists(argument):
+        elif url_of(argument) or os.path.lexists(argument):
             yield from _of_path(argument, split)
         else:
             for path in sorted(_matches(argument)):
@@ -124,7 +123,7 @@ def count_inputs(arguments: Sequence[str], split: str | None = None) -> int | No
     """
     count = 0
     for argument in arguments:
-        paths = [argument] if os.path.lexists(argument) else _matches(argument)
+        paths = [argument] if url_of(argument) or os.path.lexists(argument) else _matches(argument)
         if argument == LIST or any(path.endswith((*TAR_SUFFIXES, *STROKE_SUFFIXES)) for path in paths):
             return None
         for path in paths:
@@ -142,7 +141,7 @@ def _matches(pattern: str) -> list[str]:
 
 
 def _is_dataset(path: str) -> bool:
-    return os.path.isfile(os.path.join(path, FILE_NAME))
+    return is_file(Path(path, FILE_NAME)) if url_of(path) else os.path.isfile(os.path.join(path, FILE_NAME))
 
 
 def _of_path(path: str, split: str | None) -> Iterator[Input]:
@@ -206,7 +205,5 @@ def read_input(sample: Input, reading: Reading) -> Seen:
             raise DecodeError(sample.reason)
         case StoredSample():
             return sample.image, Look()
-        case ContentSample():
-            return decode_content(sample.content, reading)
         case _:
             return decode_seen(sample, reading)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from fastsketch import atomic
 from fastsketch.errors import FastSketchError
-from fastsketch.inference.inputs import ContentSample, Input
+from fastsketch.inference.inputs import Input
 from fastsketch.inference.rows import Row
-from fastsketch.sources.sample import ImageSample
+from fastsketch.sources.sample import ContentSample, ImageSample
 
 UNSURE = "_unsure"
 """The folder of those of which no class is likely enough."""

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from fastsketch.errors import DataError
 from fastsketch.sources.files import open_regular, state_of
 from fastsketch.sources.sample import ImageSample, is_printable, printable
+from fastsketch.urls import written
 
 
 class FileListSource:
@@ -24,24 +25,24 @@ class FileListSource:
     splits: tuple[str, ...] = ()
 
     def __init__(self, filelist: Path) -> None:
-        self.root = filelist.parent
+        self.root, where = filelist.parent, written(filelist)
         self._files: dict[str, list[str]] = defaultdict(list)
         try:
             with open_regular(filelist) as file:
                 lines = re.split("\r\n|\r|\n", file.read().decode("utf-8-sig"))
         except OSError as error:
-            raise DataError(f"{filelist}: cannot be read ({error.strerror})") from error
+            raise DataError(f"{where}: cannot be read ({error.strerror})") from error
         except UnicodeDecodeError as error:
-            raise DataError(f"{filelist}: not UTF-8 ({error.reason} at byte {error.start})") from error
+            raise DataError(f"{where}: not UTF-8 ({error.reason} at byte {error.start})") from error
         for number, line in enumerate(lines, start=1):
             entry = PurePosixPath(line.strip())
             if not entry.parts:
                 continue
             if len(entry.parts) != 2 or entry.is_absolute() or ".." in entry.parts or not is_printable(entry.parts[0]):
-                raise DataError(f"{filelist}, line {number}: '{printable(str(entry))}' is not <class>/<image>")
+                raise DataError(f"{where}, line {number}: '{printable(str(entry))}' is not <class>/<image>")
             self._files[entry.parts[0]].append(str(entry))
         if not self._files:
-            raise DataError(f"{filelist}: the list is empty")
+            raise DataError(f"{where}: the list is empty")
         self.class_names = tuple(sorted(self._files))
 
     def samples(self, label: int) -> Sequence[ImageSample]:
@@ -54,7 +55,7 @@ class FileListSource:
 
     def state(self, label: int) -> str:
         """A digest of what the listed images of one class are on disk."""
-        return state_of(self._listed(label))
+        return state_of((sample.id, sample.path) for sample in self._listed(label))
 
     def _listed(self, label: int) -> list[ImageSample]:
         names = set(self._files[self.class_names[label]])

@@ -9,8 +9,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fastsketch.errors import DataError
-from fastsketch.sources.files import entries, is_folder, state_of, walk
+from fastsketch.sources.files import Entry, entries, identity, is_folder, state_of, walk
 from fastsketch.sources.sample import SPLITS, ImageSample, is_printable, printable
+from fastsketch.urls import Entry as RemoteEntry
+from fastsketch.urls import written
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm", ".pbm"})
 
@@ -51,30 +53,31 @@ class FolderSource:
         if not self.class_names:
             loose = sum(map(_is_image, entries(root)))
             found = f"; {loose} images lie directly in it" if loose else ""
-            raise DataError(f"{root}: no class folders with images{found}", hint=LAYOUTS)
+            raise DataError(f"{written(root)}: no class folders with images{found}", hint=LAYOUTS)
         if foreign := [name for name in self.class_names if not is_printable(name)]:
             raise DataError(
-                f"{root}: the folder name '{printable(foreign[0])}' is not UTF-8 or not one line", hint="rename it"
+                f"{written(root)}: the folder name '{printable(foreign[0])}' is not UTF-8 or not one line",
+                hint="rename it",
             )
         if self.splits and (missing := sorted(set(self.class_names) - classes["train"])):
-            raise DataError(f"{root}: class '{missing[0]}' is in another split but not in train/")
-        self._check_depth()
+            raise DataError(f"{written(root)}: class '{missing[0]}' is in another split but not in train/")
+        self._check_depth([root / folder / name for folder in self._roots for name in sorted(classes[folder])])
 
     def samples(self, label: int) -> Sequence[ImageSample]:
         """All images of one class over all splits, sorted by id; hidden files and other file types are passed over."""
         name = self.class_names[label]
-        found = self._found(name)
+        found = [sample for sample, _ in self._found(name)]
         if not found:
             raise self._without_image()
         if self.splits and all(sample.split != "train" for sample in found):
             raise DataError(
-                f"{self.root}: class '{name}' has no image in train/", hint="add images or remove the class"
+                f"{written(self.root)}: class '{name}' has no image in train/", hint="add images or remove the class"
             )
         return sorted(found, key=lambda sample: sample.id)
 
     def state(self, label: int) -> str:
         """A digest of what the images of one class are on disk."""
-        return state_of(self._found(self.class_names[label]))
+        return state_of((sample.id, entry) for sample, entry in self._found(self.class_names[label]))
 
     def unread(self) -> Counter[str]:
         """How many pictures of `UNREAD_SUFFIXES` lie in the classes that were listed."""
@@ -87,33 +90,34 @@ class FolderSource:
         which = f"class '{named}' has" if len(empty) == 1 else f"{len(empty)} classes, '{named}', have"
         unread = sum((self._unread[name] for name in empty), Counter[str]())
         kinds = f" (their {', '.join(sorted(unread))} files are not read)" if unread else ""
-        return DataError(f"{self.root}: {which} no image{kinds}", hint="add images or remove the folder")
+        return DataError(f"{written(self.root)}: {which} no image{kinds}", hint="add images or remove the folder")
 
-    def _found(self, name: str) -> list[ImageSample]:
+    def _found(self, name: str) -> list[tuple[ImageSample, Entry]]:
         self._unread[name].clear()
         return [
-            ImageSample(printable(path.relative_to(self.root).as_posix()), path, split)
+            (self._sample(entry, split), entry)
             for folder, split in self._roots.items()
-            for path in self._images(folder, name)
+            for entry in self._images(folder, name)
         ]
 
-    def _images(self, folder: str, name: str) -> Iterator[Path]:
+    def _sample(self, entry: Entry, split: str | None) -> ImageSample:
+        path = Path(entry.path)
+        length = entry.bytes if isinstance(entry, RemoteEntry) else None
+        return ImageSample(printable(path.relative_to(self.root).as_posix()), path, split, length)
+
+    def _images(self, folder: str, name: str) -> Iterator[Entry]:
         """All images of a class below a split's folder, at any depth."""
         path = self.root / folder / name
-        if not path.is_dir():  # a class need not be in every split
+        if not is_folder(path):  # a class need not be in every split
             return
-        status = self.root.stat()  # a link up to the root would make one class of all
-        for entry in walk(path, {(status.st_dev, status.st_ino)}):
+        for entry in walk(path, {identity(self.root)}):  # a link up to the root would make one class of all
             if _is_image(entry):
-                yield Path(entry.path)
+                yield entry
             elif (suffix := os.path.splitext(entry.name)[1].lower()) in UNREAD_SUFFIXES:
                 self._unread[name][suffix] += 1
 
-    def _check_depth(self) -> None:
+    def _check_depth(self, folders: Sequence[Path]) -> None:
         """Make sure that the folders are the classes: one alone is none, nor are those that hold but folders."""
-        folders = [
-            path for folder in self._roots for name in self.class_names if (path := self.root / folder / name).is_dir()
-        ]
         alone = len(self.class_names) == 1
         if not alone and any(_is_image(entry) for path in folders for entry in entries(path)):
             return
@@ -124,15 +128,16 @@ class FolderSource:
         if alone:
             count = sum(1 for folder in self._roots for _ in self._images(folder, self.class_names[0]))
             raise DataError(
-                f"{self.root}: {count:,} images of one class '{self.class_names[0]}'",
-                hint=f"if its folders ({named}) are the classes, convert {first}" if inner else LAYOUTS,
+                f"{written(self.root)}: {count:,} images of one class '{self.class_names[0]}'",
+                hint=f"if its folders ({named}) are the classes, convert {written(first)}" if inner else LAYOUTS,
             )
         if any(True for folder in self._roots for name in self.class_names for _ in self._images(folder, name)):
-            hint = f"if the folders of {first} ({named}) are the classes, convert that; if not, move the images up"
+            where = written(first)
+            hint = f"if the folders of {where} ({named}) are the classes, convert that; if not, move the images up"
             if not self.splits and "train" in self.class_names:
                 stray = next(name for name in self.class_names if name not in SPLIT_FOLDERS)
                 hint = f"train/ is a split only where all folders are: move {stray}/ elsewhere"
-            raise DataError(f"{self.root}: no class folder holds images itself, all are deeper", hint=hint)
+            raise DataError(f"{written(self.root)}: no class folder holds images itself, all are deeper", hint=hint)
 
 
 def _split_folders(root: Path, folders: list[str]) -> dict[str, str | None]:
@@ -141,17 +146,17 @@ def _split_folders(root: Path, folders: list[str]) -> dict[str, str | None]:
     if "train" in folders and len(mistaken) == len(folders):
         for split in SPLITS:
             if [SPLIT_FOLDERS[name] for name in folders].count(split) > 1:
-                raise DataError(f"{root}: two folders mean the split '{split}'", hint="keep one of them")
+                raise DataError(f"{written(root)}: two folders mean the split '{split}'", hint="keep one of them")
         return {name: SPLIT_FOLDERS[name] for name in folders}
     if mistaken and len(mistaken) == len(folders) and any(_subfolders(root / name) for name in folders):
         raise DataError(
-            f"{root}: there is {' and '.join(f'{name}/' for name in folders)} but no train/",
-            hint=f"expected ROOT/train/<class>/<image>; to divide what there is, convert {root / folders[0]}",
+            f"{written(root)}: there is {' and '.join(f'{name}/' for name in folders)} but no train/",
+            hint=f"expected ROOT/train/<class>/<image>; to divide what there is, convert {written(root / folders[0])}",
         )
     if len(mistaken) > 1:
         log.warning(
             "%s: %s are read as classes; they are splits where there is a train/ and no other folder than splits",
-            root,
+            written(root),
             ", ".join(mistaken),
         )
     return {".": None}

@@ -19,9 +19,10 @@ from typing import BinaryIO, cast
 import numpy as np
 
 from fastsketch.errors import DataError
-from fastsketch.sources.files import open_regular, state_of
-from fastsketch.sources.sample import ImageSample, StrokeSample, is_printable, printable
+from fastsketch.sources.files import Entry, entries, is_file, is_folder, open_regular, state_of
+from fastsketch.sources.sample import StrokeSample, is_printable, printable
 from fastsketch.sources.strokes import Ends, Points, Stroke, split
+from fastsketch.urls import written
 
 SUFFIXES = (".ndjson", ".ndjson.gz")
 
@@ -39,8 +40,8 @@ class QuickDrawSource:
     """A folder of `<class>.ndjson[.gz]` files, or a single such file.
 
     Raises:
-        DataError: No such file, two files for one class, a folder or a pipe with a file's name, or a name that is not
-            UTF-8 or not one line.
+        DataError: No such file, a folder that cannot be read, two files for one class, a folder or a pipe with a file's
+            name, or a name that is not UTF-8 or not one line.
     """
 
     kind = "quickdraw"
@@ -48,22 +49,26 @@ class QuickDrawSource:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        files = sorted(root.iterdir()) if root.is_dir() else [root]
+        files: list[tuple[Path, Entry | Path]] = [(root, root)]
+        if is_folder(root):
+            files = [(root / entry.name, entry) for entry in entries(root)]
         self._files: dict[str, Path] = {}
-        for path in files:
+        for path, entry in files:
             suffix = next((s for s in SUFFIXES if path.name.endswith(s)), None)
-            if suffix is None or path.name.startswith("."):
+            if suffix is None:
                 continue
             name = path.name.removesuffix(suffix).removeprefix("full_simplified_").removeprefix("full_raw_")
             if not is_printable(name):
-                raise DataError(f"{root}: the file name '{printable(path.name)}' is not UTF-8 or not one line")
-            if not path.is_file():
-                raise DataError(f"{path}: not a file", hint="remove it, or put a file of drawings in its place")
+                raise DataError(f"{written(root)}: the file name '{printable(path.name)}' is not UTF-8 or not one line")
+            if not is_file(entry):
+                raise DataError(
+                    f"{written(path)}: not a file", hint="remove it, or put a file of drawings in its place"
+                )
             if name in self._files:
-                raise DataError(f"{path}: the class '{name}' is already in {self._files[name].name}")
+                raise DataError(f"{written(path)}: the class '{name}' is already in {self._files[name].name}")
             self._files[name] = path
         if not self._files:
-            raise DataError(f"{root}: no .ndjson or .ndjson.gz file")
+            raise DataError(f"{written(root)}: no .ndjson or .ndjson.gz file")
         self.class_names = tuple(sorted(self._files))
 
     def samples(self, label: int) -> Sequence[StrokeSample]:
@@ -72,7 +77,7 @@ class QuickDrawSource:
         path = self._files[name]
         found = list(drawings(path, name))
         if not found:
-            raise DataError(f"{path}: class '{name}' has no drawing")
+            raise DataError(f"{written(path)}: class '{name}' has no drawing")
         return sorted(_distinct(found), key=lambda sample: sample.id)
 
     def unread(self) -> Counter[str]:
@@ -82,7 +87,7 @@ class QuickDrawSource:
     def state(self, label: int) -> str:
         """A digest of what the file of one class is on disk."""
         path = self._files[self.class_names[label]]
-        return state_of([ImageSample(printable(path.name), path)])
+        return state_of([(printable(path.name), path)])
 
 
 def drawings(path: Path, name: str) -> Iterator[StrokeSample]:
@@ -97,7 +102,9 @@ def drawings(path: Path, name: str) -> Iterator[StrokeSample]:
                 yield StrokeSample(_id(name, number, line), line)
     except (OSError, EOFError, zlib.error) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise DataError(f"{path}: cannot be read to its end ({reason})", hint="fetch the file again") from error
+        raise DataError(
+            f"{written(path)}: cannot be read to its end ({reason})", hint="fetch the file again"
+        ) from error
 
 
 def _decompressed(path: Path, file: BinaryIO) -> BinaryIO:

@@ -20,10 +20,27 @@ _LIKE_AN_ESCAPE = re.compile(r"\\(?=x[0-9a-f]{2}|u[0-9a-f]{4})")
 
 @dataclass(frozen=True, slots=True)
 class ImageSample:
-    """An image file. `id` is its path below the source's root, with forward slashes, `printable`."""
+    """An image file.
+
+    Attributes:
+        id: Its path below the source's root, with forward slashes, `printable`.
+        path: Where it is.
+        split: The split that it came with.
+        bytes: Its length, where it was listed by URL.
+    """
 
     id: str
     path: Path
+    split: str | None = None
+    bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ContentSample:
+    """What an image file holds, in an archive or at a URL."""
+
+    id: str
+    content: bytes
     split: str | None = None
 
 
@@ -55,7 +72,7 @@ class StoredSample:
     failure: str = ""
 
 
-Sample = ImageSample | StrokeSample | StoredSample
+Sample = ImageSample | ContentSample | StrokeSample | StoredSample
 
 
 class Source(Protocol):

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from fastsketch.errors import FastSketchError
-from fastsketch.inference.inputs import ContentSample, StoredSample, UnreadSample
+from fastsketch.inference.inputs import StoredSample, UnreadSample
 from fastsketch.inference.rows import Row
 from fastsketch.inference.sorting import Sorter
-from fastsketch.sources.sample import ImageSample, StrokeSample
+from fastsketch.sources.sample import ContentSample, ImageSample, StrokeSample
 
 
 def row(label: str | None) -> Row:
