@@ -12,10 +12,12 @@ from .console import screen
 
 def command(
     source: Annotated[
-        Path, typer.Argument(help="Folder of images, filelist.txt, Quick, Draw! .ndjson[.gz], or a data set.")
+        Path,
+        typer.Argument(help="Folder of images, filelist.txt, Quick, Draw! .ndjson[.gz], or a data set; a URL, too."),
     ],
     destination: Annotated[
-        Path | None, typer.Argument(help="The data set to write. Left out: add --format to the data set SOURCE.")
+        Path | None,
+        typer.Argument(help="The data set to write; a URL, too. Left out: add --format to the data set SOURCE."),
     ] = None,
     size: Annotated[int, typer.Option(help="Side of the square images in pixels.")] = 224,
     split: Annotated[

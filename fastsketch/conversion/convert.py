@@ -30,10 +30,12 @@ from fastsketch.config import ConvertConfig
 from fastsketch.conversion.decode import DecodeError, Reading, decode_seen
 from fastsketch.conversion.destination import Destination
 from fastsketch.conversion.existing import existing
+from fastsketch.conversion.fetch import fetched
 from fastsketch.conversion.journal import Journal
 from fastsketch.conversion.paper import require_opencv
 from fastsketch.conversion.parts import described_part
 from fastsketch.conversion.plan import Item, Plan
+from fastsketch.conversion.upload import destination_of
 from fastsketch.errors import ConfigError, DataError, FastSketchError
 from fastsketch.formats.beton import require_ffcv
 from fastsketch.formats.export import FORMATS, export
@@ -43,6 +45,7 @@ from fastsketch.ink import PAPER, count_ink_patches
 from fastsketch.locks import exclusive
 from fastsketch.sources import Source
 from fastsketch.sources.sample import SPLITS, Sample
+from fastsketch.urls import written
 from fastsketch.version import __version__
 from fastsketch.workers import NoneStarted, available_cpus, map_ahead
 
@@ -76,7 +79,8 @@ def convert_dataset(
 
     Args:
         source: What `open_source` returned.
-        destination: The new data set; an existing one of anything else is replaced only with `config.overwrite`.
+        destination: The new data set; an existing one of anything else is replaced only with `config.overwrite`. At a
+            URL, it is first converted in the user's cache folder.
         config: Size, resampling, splits, workers, formats.
         progress: Told after every chunk.
 
@@ -99,7 +103,7 @@ def convert_dataset(
 
 def carry_out(plan: Plan, destination: str | Path, config: ConvertConfig, progress: Progress | None) -> DatasetMetadata:
     """Do what a plan says, or what is left of it; arguments, result and errors as those of `convert_dataset`."""
-    place = Destination.of(destination)
+    place = destination_of(destination)
     try:
         for root in plan.roots:
             place.check_apart(root)
@@ -108,8 +112,11 @@ def carry_out(plan: Plan, destination: str | Path, config: ConvertConfig, progre
             require_opencv()
         if complete := place.complete(plan.fingerprint, formats, plan.source):
             return complete
-        if there := existing(place.folder, plan, config, formats):
-            log.info("%s is there already, of sketches with these names: --overwrite looks at them again", place.folder)
+        if there := existing(place.data, plan, config, formats):
+            log.info(
+                "%s is there already, of sketches with these names: --overwrite looks at them again",
+                written(place.data),
+            )
             return there
         place.check(overwrite=config.overwrite)
         with exclusive(place.partial):
@@ -247,7 +254,7 @@ def _decode_chunk(samples: list[Sample], reading: Reading) -> _Chunk:
     images = np.empty((len(samples), reading.size, reading.size), np.uint8)
     looks = np.zeros((len(samples), 2), np.bool_)
     failures: dict[int, str] = {}
-    for position, sample in enumerate(samples):
+    for position, sample in enumerate(fetched(samples)):
         row = position - len(failures)
         try:
             images[row], looks[row] = decode_seen(sample, reading)

@@ -13,6 +13,7 @@ from fastsketch.conversion.reading import Reading
 from fastsketch.errors import FastSketchError
 from fastsketch.formats.metadata import FILE_NAME, DatasetMetadata
 from fastsketch.formats.pack import PackSplit
+from fastsketch.sources.files import is_file
 
 
 def existing(folder: Path, plan: Plan, config: ConvertConfig, formats: Sequence[str]) -> DatasetMetadata | None:
@@ -20,7 +21,7 @@ def existing(folder: Path, plan: Plan, config: ConvertConfig, formats: Sequence[
 
     Whether an image has been drawn over since is not looked at: that would be to convert it again.
     """
-    if config.overwrite or not (folder / FILE_NAME).is_file():
+    if config.overwrite or not is_file(folder / FILE_NAME):
         return None
     try:
         there = DatasetMetadata.load(folder)

@@ -11,7 +11,9 @@ from fastsketch.conversion.convert import Progress, carry_out
 from fastsketch.conversion.parts import StoredPart, StoredParts
 from fastsketch.conversion.plan import Plan
 from fastsketch.conversion.reading import Reading
+from fastsketch.errors import ConfigError
 from fastsketch.formats.metadata import DatasetMetadata
+from fastsketch.urls import url_of, written
 
 
 def merge_parts(
@@ -40,6 +42,8 @@ def merge_parts(
         BackendMissing: The library of a format is not installed.
         FastSketchError: The disk is full, or another process is at it; the same command continues.
     """
+    if by_url := [folder for folder in folders if url_of(folder)]:
+        raise ConfigError(f"{written(by_url[0])}: parts are put together on a disk", hint="fetch all of them first")
     source = StoredParts([StoredPart(Path(os.path.realpath(folder))) for folder in folders])
     first = source.parts[0].metadata
     settings = {"overwrite": overwrite, "format": format, "workers": 1}  # there is nothing to decode
