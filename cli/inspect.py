@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def command(
-    dataset: Annotated[Path, typer.Argument(help="A converted data set.")],
+    dataset: Annotated[Path, typer.Argument(help="A converted data set, here or at a URL.")],
     verify: Annotated[bool, typer.Option("--verify", help="Check every byte against the checksums.")] = False,
     sheet: Annotated[Path | None, typer.Option(help="Draw a contact sheet into this file: .png, .pdf or .svg.")] = None,
     split: Annotated[str | None, typer.Option(help="The split of the contact sheet. [default: the first]")] = None,
@@ -43,11 +43,12 @@ def _report(folder: Path, metadata: DatasetMetadata) -> None:
 
     from fastsketch.formats.inspection import ink_statistics
     from fastsketch.formats.pack import PackSplit
+    from fastsketch.urls import written
 
     samples = sum(record.samples for record in metadata.splits.values())
     size = sum(file.bytes for record in metadata.splits.values() for file in record.all_files())
     console.print(
-        f"[bold]{plain(folder)}[/]: {samples:,} images of {len(metadata.classes)} classes at "
+        f"[bold]{plain(written(folder))}[/]: {samples:,} images of {len(metadata.classes)} classes at "
         f"{metadata.size} px ({metadata.resize}), {size / 1e6:,.0f} MB",
         soft_wrap=True,
     )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def command(
-    data: Annotated[Path | None, typer.Argument(help="A converted data set.")] = None,
+    data: Annotated[Path | None, typer.Argument(help="A converted data set, here or at a URL.")] = None,
     model: Annotated[str | None, typer.Option(help="vit_small, vit_base, resnet50, ... or any timm name.")] = None,
     recipe: Annotated[str | None, typer.Option(help="A recipe's name (see `recipes`) or a YAML file.")] = None,
     out: Annotated[

@@ -66,3 +66,33 @@ def _locked(folder: Path) -> int | None:
         return descriptor
     os.close(descriptor)
     return None
+
+
+@contextmanager
+def held(path: Path, *, wait: bool) -> Iterator[bool]:
+    """Take turns: hold a folder or a file (made if missing) against whoever else asks for it, in any process or thread.
+
+    Args:
+        path: What is held.
+        wait: Until it is free; otherwise it may not be held within.
+
+    Yields:
+        Whether it is held. File systems that know no locks are trusted.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield True
+        return
+    descriptor = os.open(path, os.O_RDONLY) if path.is_dir() else os.open(path, os.O_RDWR | os.O_CREAT)
+    try:
+        ours = True
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            ours = False
+        except OSError as error:
+            log.debug("%s cannot be locked: %s", path, error)
+        yield ours
+    finally:
+        os.close(descriptor)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, ValidationError
 
 from fastsketch.config.report import report
+from fastsketch.urls import written
 
 if TYPE_CHECKING:
     from pydantic._internal._model_construction import ModelMetaclass
@@ -34,7 +35,7 @@ Width = Annotated[int, Field(ge=1, le=65_536)]
 Workers = Annotated[int, Field(ge=0, le=1024)]
 Word = Annotated[str, Field(max_length=200)]
 Side = Annotated[int, Field(ge=8, le=4096)]
-PathName = Annotated[Path, AfterValidator(_nameable)]
+PathName = Annotated[Path, AfterValidator(_nameable), PlainSerializer(written, str, when_used="json-unless-none")]
 Scale = Annotated[float, Field(ge=0.01, le=100)]
 ElementSide = Annotated[int, Field(ge=1, le=31)]
 BetaParameter = Annotated[float, Field(ge=0, le=32)]

@@ -9,6 +9,7 @@ from fastsketch.errors import ConfigError
 from fastsketch.formats.classes import check_same_classes
 from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.inference.saved import SavedModel
+from fastsketch.urls import written
 
 if TYPE_CHECKING:
     from fastsketch.training.validation import Scores
@@ -33,10 +34,10 @@ def evaluate_exported(path: str | Path, data: str | Path | None, split: str = "v
     folder = Path(data)
     dataset = DatasetMetadata.load(folder)
     dataset.split(split)
-    check_same_classes(saved.classes, dataset.classes, f"{folder} has other classes than {path}")
+    check_same_classes(saved.classes, dataset.classes, f"{written(folder)} has other classes than {path}")
     if dataset.size != saved.reading.size:
         raise ConfigError(
-            f"{path} takes images of {saved.reading.size} px, {folder} has {dataset.size} px",
+            f"{path} takes images of {saved.reading.size} px, {written(folder)} has {dataset.size} px",
             hint=f"convert its images with --size {saved.reading.size}",
         )
 

@@ -15,6 +15,7 @@ from fastsketch.formats.metadata import FILE_NAME, DatasetMetadata, split_parts
 from fastsketch.inference.saved import CHECKPOINTS
 from fastsketch.training.run.directory import Run
 from fastsketch.training.run.model_files import MODEL_FILES, OTHER_COPY, SavedConfig
+from fastsketch.urls import url_of, written
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,8 @@ def _found(run: Run, recipe: Recipe, trained: DatasetMetadata) -> Path:
     path = recipe.data.path
     if path is None:
         raise ConfigError(f"{run.config} names no data set", hint="name it with --data")
+    if url_of(path):
+        return path
     there = [each for each in _places(run, path) if (each / FILE_NAME).is_file()]
     if not there:
         raise ConfigError(f"{path}, the data set of {run.root}, is not there", hint="say where it is with --data")
@@ -127,11 +130,11 @@ def _places(run: Run, path: Path) -> Iterator[Path]:
 
 
 def _check_fit(run: Run, trained: DatasetMetadata, folder: Path, dataset: DatasetMetadata) -> None:
-    message = f"{folder} has other classes than the data set that {run.root} was trained on"
+    message = f"{written(folder)} has other classes than the data set that {run.root} was trained on"
     check_same_classes(trained.classes, dataset.classes, message)
     if trained.size != dataset.size:
         raise ConfigError(
-            f"{run.root} was trained on {trained.size} px images, {folder} has {dataset.size} px",
+            f"{run.root} was trained on {trained.size} px images, {written(folder)} has {dataset.size} px",
             hint=f"convert its images with --size {trained.size}",
         )
 

@@ -10,6 +10,7 @@ import hashlib
 import os
 import stat
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from xxhash import xxh3_128
 
 from fastsketch.errors import DataError
+from fastsketch.urls import url_of, written
 
 BLOCK = 1 << 20
 """Bytes read at a time: what is hashed still lies in the processor's cache."""
@@ -48,10 +50,13 @@ class FileRecord(BaseModel):
 
         A link to such a file is as good: large files are kept elsewhere and linked to.
 
+        Of a data set at a URL, the file is fetched as a whole if it was not.
+
         Raises:
             DataError: It is missing, truncated, too long, or a folder, a pipe or the like.
+            FastSketchError: It cannot be fetched.
         """
-        path = folder / self.name
+        path = self.fetched(folder) or folder / self.name
         try:
             found = path.stat()
         except OSError as error:
@@ -62,6 +67,18 @@ class FileRecord(BaseModel):
         if found.st_size != self.bytes:
             raise self.damage(folder, f"has {found.st_size:,} bytes instead of {self.bytes:,}")
         return path
+
+    def fetched(self, folder: Path, stop: threading.Event | None = None) -> Path | None:
+        """The file on this disk, whole, if the data set is at a URL and unless `stop` is set before that; else None.
+
+        Raises:
+            DataError, FastSketchError: As `cache.whole`.
+        """
+        if url_of(folder) is None:
+            return None
+        from fastsketch.formats.cache import whole  # it knows records, and nobody else needs it
+
+        return whole(folder, self, stop)
 
     def verify(self, folder: Path) -> None:
         """Read the whole file and compare both its checksums.
@@ -79,6 +96,13 @@ class FileRecord(BaseModel):
     def damage(self, folder: Path, what: str) -> DataError:
         """The error for a file that is not what it should be, in one line, with the remedy."""
         hint = "convert the data set again"
+        if url_of(folder):
+            from fastsketch.formats.cache import place
+
+            return DataError(
+                f"{place(folder) / self.name}, fetched from {written(folder)}, {what}",
+                hint="delete it, and it is fetched again",
+            )
         if format := {".beton": "ffcv", ".tar": "dali", ".idx": "dali"}.get(Path(self.name).suffix):
             hint = f"where it is gone it is written anew from the pack: fastsketch convert {folder} --format {format}"
         return DataError(f"{folder / self.name} {what}", hint=hint)

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastsketch.formats.cache import FetchedImages, need
+
 Pixels = npt.NDArray[np.uint8]
 
 
@@ -17,11 +19,14 @@ class ImageFiles:
     Some rows that lie in one file are a view of it; those of several are copied together.
 
     Args:
-        files: uint8 [n, 1, S, S] each, memory-mapped, with the same n in all but the last.
+        files: uint8 [n, 1, S, S] each, memory-mapped, with the same n in all but the last; at a URL, fetched as they
+            are needed.
     """
 
-    def __init__(self, files: Sequence[Pixels]) -> None:
+    def __init__(self, files: Sequence[Pixels | FetchedImages]) -> None:
         self.files = files
+        self._fetched = [file for file in files if isinstance(file, FetchedImages)]
+        self._arrays = [file.array if isinstance(file, FetchedImages) else file for file in files]
         self.shape = (sum(map(len, files)), *files[0].shape[1:])
         self._per_file = len(files[0])
 
@@ -50,8 +55,12 @@ class ImageFiles:
 
     def take(self, indices: npt.NDArray[np.int64], images: Pixels) -> None:
         """Copy the n images at `indices`, all of them within, into `images` [n, 1, S, S]."""
-        for image, file, row in zip(images, *map(np.ndarray.tolist, np.divmod(indices, self._per_file)), strict=True):
-            image[:] = self.files[file][row]
+        numbers, rows = np.divmod(indices, self._per_file)
+        if self._fetched:
+            each = enumerate(self.files)
+            need((file, rows[numbers == number]) for number, file in each if isinstance(file, FetchedImages))
+        for image, number, row in zip(images, numbers.tolist(), rows.tolist(), strict=True):
+            image[:] = self._arrays[number][row]
 
     def _slice(self, start: int, stop: int) -> Pixels:
         if stop <= start:

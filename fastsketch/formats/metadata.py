@@ -18,10 +18,12 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationErr
 from fastsketch import atomic
 from fastsketch.config.data import Invert
 from fastsketch.errors import ConfigError, DataError, one_line
+from fastsketch.formats.cache import fetched_metadata
 from fastsketch.formats.files import FileRecord
 from fastsketch.formats.names import FORMATS, format_names, pack_names
 from fastsketch.formats.parts import Name, PartRecord
 from fastsketch.sources.sample import SPLITS
+from fastsketch.urls import url_of, written
 
 FILE_NAME = "dataset.json"
 
@@ -190,13 +192,17 @@ class DatasetMetadata(_Model):
 
     @classmethod
     def load(cls, folder: Path) -> DatasetMetadata:
-        """Read `folder/dataset.json`.
+        """Read `folder/dataset.json`, at a URL, too.
 
         Raises:
             ConfigError: `folder` is not a converted data set.
-            DataError: A byte of the file is not as it was written, or another fastsketch wrote it.
+            DataError: A byte of the file is not as it was written, or another fastsketch wrote it; or the URL is
+                refused.
+            FastSketchError: It is at a URL, which cannot be read now, and never could.
         """
         path = folder / FILE_NAME
+        if url_of(folder):
+            return cls._read(fetched_metadata(folder, FILE_NAME, LARGEST + 1) / FILE_NAME, written(path))
         if not folder.exists():
             raise ConfigError(f"{folder}: no such folder")
         if not path.is_file():
@@ -204,8 +210,13 @@ class DatasetMetadata(_Model):
                 f"{folder} is not a converted data set (it has no {FILE_NAME})",
                 hint=f"convert the raw images first: fastsketch convert {folder} DATASET",
             )
-        with path.open("rb") as file:
-            content = file.read(LARGEST + 1)
+        return cls._read(path, str(path))
+
+    @classmethod
+    def _read(cls, file: Path, path: str) -> DatasetMetadata:
+        """Read `file`, called `path` in whatever is said of it."""
+        with file.open("rb") as stream:
+            content = stream.read(LARGEST + 1)
         if len(content) > LARGEST:
             raise _damaged(path, f"it is larger than {LARGEST / 1e6:,.0f} MB")
         try:
@@ -272,7 +283,7 @@ def _json(value: object) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
-def _damaged(path: Path, what: str) -> DataError:
+def _damaged(path: str, what: str) -> DataError:
     return DataError(f"{path} is damaged ({one_line(what, 160)})", hint="convert the data set again")
 
 

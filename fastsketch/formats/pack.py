@@ -28,12 +28,14 @@ import numpy as np
 import numpy.typing as npt
 from xxhash import xxh3_128, xxh3_128_hexdigest
 
+from fastsketch.formats.cache import FetchedImages, SparseFile, fetch_behind
 from fastsketch.formats.column import Column
 from fastsketch.formats.files import BLOCK, FileRecord, blocks
 from fastsketch.formats.images import ImageFiles
 from fastsketch.formats.metadata import DatasetMetadata, split_parts
 from fastsketch.formats.names import image_name, images_per_file, pack_names
 from fastsketch.ink import PATCH
+from fastsketch.urls import url_of
 
 
 class PackWriter:
@@ -105,7 +107,8 @@ class PackSplit:
     """One split of a pack, memory-mapped: reading touches only what is asked for.
 
     Opening reads the small columns and compares them with their checksums: some 50 bytes a sample, milliseconds for
-    20,000. The pixels are compared by whoever reads them all: `read`, or a `Verifier`.
+    20,000. The pixels are compared by whoever reads them all: `read`, or a `Verifier`. Of a split at a URL the small
+    columns are fetched, and pixels as they are needed.
 
     Attributes:
         images: uint8 [N, 1, S, S], read-only: a memory-mapped array, or several files to be read as one.
@@ -123,12 +126,13 @@ class PackSplit:
         count, size = record.samples, metadata.size
         self._folder, self._files = folder, record.files
         self._image_files = record.image_files
-        located = {file.name: file.locate(folder) for file in record.files.values()}
-        self._mapped: list[npt.NDArray[np.uint8]] = [
-            np.memmap(located[file.name], np.uint8, "r", shape=(file.bytes // size**2, 1, size, size))
-            for file in self._image_files
-        ]
-        self.images = self._mapped[0] if len(self._mapped) == 1 else ImageFiles(self._mapped)
+        if url_of(folder) is None:
+            for file in record.files.values():
+                file.locate(folder)  # all of them, before anything is read
+        mapped = [_mapped(folder, file, (file.bytes // size**2, 1, size, size)) for file in self._image_files]
+        self._fetched = [images for images in mapped if isinstance(images, FetchedImages)]
+        self._mapped = [images.array if isinstance(images, FetchedImages) else images for images in mapped]
+        self.images = self._mapped[0] if len(mapped) == 1 and not self._fetched else ImageFiles(mapped)
         self.labels: npt.NDArray[np.int64] = self._column("labels", "<i8")
         self.ink: npt.NDArray[np.uint16] = self._column("ink", "<u2")
         for column, values, most in (
@@ -151,6 +155,11 @@ class PackSplit:
     def parts(self) -> Sequence[PackSplit]:
         """Itself, as `JoinedSplit` has several."""
         return (self,)
+
+    def fetch_behind(self) -> None:
+        """Fetch the images in the background, where they are at a URL."""
+        if self._fetched:
+            fetch_behind([images.file for images in self._fetched])
 
     def _column(self, column: str, dtype: str) -> npt.NDArray[Any]:
         """Read one of the small columns, compared with its checksum."""
@@ -247,6 +256,13 @@ class JoinedSplit:
             rows = np.flatnonzero(owners == number)
             within = indices[rows] - (end - len(part))
             images[rows], labels[rows] = part.images[within], part.labels[within]
+
+
+def _mapped(folder: Path, file: FileRecord, shape: tuple[int, ...]) -> npt.NDArray[np.uint8] | FetchedImages:
+    """A file of images, memory-mapped; one at a URL that is not all here as one that is fetched."""
+    if url_of(folder) and not (sparse := SparseFile.of(folder, file)).path.is_file():
+        return FetchedImages(sparse, shape)
+    return np.memmap(file.locate(folder), np.uint8, "r", shape=shape)
 
 
 def _read_file(file: FileRecord, folder: Path, content: memoryview, *, verify: bool) -> None:

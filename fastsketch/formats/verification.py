@@ -9,9 +9,10 @@ from types import TracebackType
 
 from xxhash import xxh3_128
 
-from fastsketch.errors import DataError
+from fastsketch.errors import FastSketchError
 from fastsketch.formats.files import blocks
 from fastsketch.formats.metadata import SplitRecord
+from fastsketch.urls import url_of
 
 
 class Verifier:
@@ -21,7 +22,7 @@ class Verifier:
 
     Args:
         folder: The data set.
-        splits: Those whose files, in all formats, are read.
+        splits: Those whose files are read: in all formats, or of a data set at a URL those of the pack.
         verified: Names of files that have been verified already.
 
     Attributes:
@@ -31,10 +32,12 @@ class Verifier:
 
     def __init__(self, folder: Path, splits: Iterable[SplitRecord], verified: frozenset[str] = frozenset()) -> None:
         self._folder = folder
-        self._files = [file for split in splits for file in split.all_files() if file.name not in verified]
+        # What is fetched in another format, by whoever reads that, was compared as it came.
+        files = [split.all_files() if url_of(folder) is None else [*split.files.values()] for split in splits]
+        self._files = [file for each in files for file in each if file.name not in verified]
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="verifier", daemon=True)
-        self.damage: DataError | None = None
+        self.damage: FastSketchError | None = None
         self.doubtful = False
 
     def finished(self, timeout: float | None = None) -> bool:
@@ -67,6 +70,8 @@ class Verifier:
     def _run(self) -> None:
         try:
             for file in self._files:
+                if url_of(self._folder) and file.fetched(self._folder, self._stop) is None:
+                    return
                 digest = xxh3_128()
                 for block in blocks(file.locate(self._folder)):
                     if self._stop.is_set():
@@ -74,7 +79,7 @@ class Verifier:
                     digest.update(block)
                 if digest.hexdigest() != file.xxh3:
                     raise file.changed(self._folder)
-        except DataError as error:
+        except FastSketchError as error:  # damage, or what is at a URL cannot be fetched
             self.damage = error
         except OSError as error:  # the disk itself
             self.damage = file.damage(self._folder, f"cannot be read ({error.strerror or error})")

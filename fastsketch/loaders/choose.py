@@ -19,6 +19,7 @@ from fastsketch.loaders.dali import DALILoader, import_dali
 from fastsketch.loaders.ffcv import FFCVLoader
 from fastsketch.loaders.pack import PackLoader
 from fastsketch.loaders.resident import ResidentLoader
+from fastsketch.urls import url_of, written
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,8 @@ def open_loader(
         split: Name of the split, or names joined by `+`.
         sampling: Order and batches.
         device: Where batches go.
-        name: `resident`, `ffcv`, `dali`, `pack`, or `auto`, which says in the log what it chose and why.
+        name: `resident`, `ffcv`, `dali`, `pack`, or `auto`, which says in the log what it chose and why. Of a data set
+            at a URL all but `pack` fetch the whole split before they begin.
         verify: Compare the pixels with their checksums where they are read whole, which is `resident`; the others read
             them as they go, and a `Verifier` beside them. Whatever a batch is found by is compared in any case.
 
@@ -61,7 +63,7 @@ def open_loader(
     """
     if name != "auto":
         return _open(folder, dataset, split, sampling, device, name, verify)
-    name, reason = _choose(dataset, split, device)
+    name, reason = _choose(dataset, split, device, by_url=url_of(folder) is not None)
     loader = _open(folder, dataset, split, sampling, device, name, verify)
     log.info("%s: the %s loader, because %s", split, name, reason)
     return loader
@@ -84,7 +86,10 @@ def _open(
         )
     if name in ("ffcv", "dali") and name not in record.formats:
         raise ConfigError(
-            f"{folder} has no files for the {name} loader", hint=f"fastsketch convert {folder} --format {name}"
+            f"{written(folder)} has no files for the {name} loader",
+            hint=f"fastsketch convert {written(folder)} --format {name}"
+            if url_of(folder) is None
+            else "set data.loader to auto, resident or pack",
         )
     pack = open_split(folder, dataset, split)
     if name == "ffcv":
@@ -99,7 +104,7 @@ def _open(
     return ResidentLoader(pack, sampling, device, verify=verify)
 
 
-def _choose(dataset: DatasetMetadata, split: str, device: torch.device) -> tuple[str, str]:
+def _choose(dataset: DatasetMetadata, split: str, device: torch.device, *, by_url: bool) -> tuple[str, str]:
     """A loader's name and the reason for it."""
     record = dataset.split(split)
     needed, free = record.samples * dataset.size**2, free_memory(device)
@@ -109,6 +114,8 @@ def _choose(dataset: DatasetMetadata, split: str, device: torch.device) -> tuple
         return "resident", f"the split fits on the device ({amounts})"
     if len(split_parts(split)) > 1:
         return "pack", f"the splits are too large for the device ({amounts}), and ffcv and dali cannot join them"
+    if by_url:
+        return "pack", f"the split is too large for the device ({amounts}), and others would wait until it is fetched"
     without: list[str] = []
     for name, load in _IMPORTS.items():
         if name not in record.formats:

@@ -56,6 +56,8 @@ class PackLoader:
             for _ in range(AHEAD + 1)
         ]
         self.samples = sampling.samples(len(split))
+        for part in split.parts:
+            part.fetch_behind()
 
     def __len__(self) -> int:
         return self._sampling.batches(len(self._split))

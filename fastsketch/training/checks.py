@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastsketch.config import Recipe
 from fastsketch.errors import ConfigError
 from fastsketch.formats.metadata import DatasetMetadata
+from fastsketch.urls import written
 
 
 def check_data(recipe: Recipe) -> DatasetMetadata:
@@ -20,7 +21,7 @@ def check_data(recipe: Recipe) -> DatasetMetadata:
     dataset = DatasetMetadata.load(folder)
     if recipe.data.train_split == "train" and "val" not in dataset.splits:
         raise ConfigError(
-            f"{folder} has no 'val' split, by which the best epoch is chosen",
+            f"{written(folder)} has no 'val' split, by which the best epoch is chosen",
             hint="convert it again with --split 0.9/0.1, which divides what has no val/ folder",
         )
     images = dataset.split(recipe.data.train_split).samples

@@ -9,10 +9,11 @@ from typing import NamedTuple
 import torch
 
 from fastsketch.config import Recipe
-from fastsketch.formats.metadata import DatasetMetadata
+from fastsketch.formats.metadata import DatasetMetadata, split_parts
 from fastsketch.formats.verification import Verifier
 from fastsketch.loaders import Loader, Sampling, open_loader
 from fastsketch.training.execution.distributed import World
+from fastsketch.urls import url_of
 
 
 class TrainingData(NamedTuple):
@@ -46,6 +47,8 @@ def open_data(recipe: Recipe, dataset: DatasetMetadata, device: torch.device, wo
     if config.train_split == "train":
         val = opened("val", replace(share, batch_size=config.eval_batch_size))
         verified |= val.verified
-    # Of all other files damage is known before a second epoch begins.
-    others = dataset.splits.values() if config.verify and world.leads else ()
+    # Of all other files damage is known before a second epoch begins; what is at a URL and not read is not fetched.
+    read = {*split_parts(config.train_split), "val" if val else ""}
+    splits = [record for name, record in dataset.splits.items() if name in read or url_of(folder) is None]
+    others = splits if config.verify and world.leads else ()
     return TrainingData(train, val, Verifier(folder, others, verified))

@@ -14,6 +14,7 @@ from fastsketch.recipes import load_recipe
 from fastsketch.training.checks import check_data
 from fastsketch.training.progressive_resize import final_size
 from fastsketch.training.run.directory import Run
+from fastsketch.urls import url_of
 
 Resume = bool | Literal["auto"]
 
@@ -86,7 +87,7 @@ def _prepared(
     resolved = load_recipe(recipe, overrides, **settings)
     run = None if out is None else Run(out)
     data, begun = resolved.data.path, run is not None and run.begun
-    if begun and resume is not False and data is not None and not data.exists():
+    if begun and resume is not False and data is not None and url_of(data) is None and not data.exists():
         raise ConfigError(
             f"{data}, the data set of {out}, is not there",
             hint=f"say where it is: fastsketch train DATA --resume {out}",

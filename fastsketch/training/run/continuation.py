@@ -12,6 +12,7 @@ from fastsketch.training.run.metrics import read_records
 from fastsketch.training.run.model_files import holds_model
 from fastsketch.training.run.resume import Saved
 from fastsketch.training.state import is_over
+from fastsketch.urls import written
 
 log = logging.getLogger(__name__)
 
@@ -60,11 +61,12 @@ def check_continues(run: Run, recipe: Recipe, dataset: DatasetMetadata, saved: S
         before, classes, checksum = run.recipe(), held.classes, held.checksum()
     else:
         return recipe
+    data = written(recipe.data.path or "")
     if classes != dataset.classes:
-        raise ConfigError(f"{recipe.data.path} has other classes than the data set that {run.root} was trained on")
+        raise ConfigError(f"{data} has other classes than the data set that {run.root} was trained on")
     if checksum != dataset.checksum():
         raise ConfigError(
-            f"{recipe.data.path} has other images than the data set that {run.root} was trained on",
+            f"{data} has other images than the data set that {run.root} was trained on",
             hint="start a new run, from this one's weights with --weights",
         )
     old, new = _settings(before), _settings(recipe)
