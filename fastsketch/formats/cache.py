@@ -336,7 +336,7 @@ class FetchedImages:
         need([(self, np.arange(wanted.start, wanted.stop) if isinstance(wanted, range) else np.array([wanted]))])
         return self.array[key]
 
-    def __array__(self, dtype: npt.DTypeLike = None, copy: bool | None = None) -> npt.NDArray[Any]:
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
         return np.array(self[:], dtype or np.uint8)
 
     def missing(self, rows: npt.NDArray[np.int64]) -> list[int]:

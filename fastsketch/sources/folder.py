@@ -170,7 +170,7 @@ def _holds_images(folder: Path) -> bool:
     return any(_is_image(entry) for entry in entries(folder))
 
 
-def _is_image(entry: os.DirEntry[str]) -> bool:
+def _is_image(entry: Entry) -> bool:
     """By its name alone: what cannot be read is told when it is tried."""
     return is_image_name(entry.name) and not is_folder(entry)
 
