@@ -291,7 +291,8 @@ class SparseFile:
         if not right:
             name = written(self._url / self._file.name)
             message = f"{name} is not as it was written: its checksum differs"
-            self._damage = DataError(message, hint="convert the data set again")
+            again = "the same command fetches it anew; if that does not help, convert the data set again"
+            self._damage = DataError(message, hint=again)
             raise self._damage
 
     def _runs(self) -> Iterator[tuple[int, int]]:

@@ -55,7 +55,7 @@ class FileListSource:
 
     def state(self, label: int) -> str:
         """A digest of what the listed images of one class are on disk."""
-        return state_of((sample.id, sample.path) for sample in self._listed(label))
+        return state_of(self._listed(label))
 
     def _listed(self, label: int) -> list[ImageSample]:
         names = set(self._files[self.class_names[label]])

@@ -11,7 +11,7 @@ from typing import BinaryIO, TypeAlias
 
 from fastsketch import urls
 from fastsketch.errors import DataError
-from fastsketch.sources.sample import printable
+from fastsketch.sources.sample import ImageSample, printable
 from fastsketch.urls import url_of, written
 
 Entry: TypeAlias = "os.DirEntry[str] | urls.Entry"
@@ -58,8 +58,13 @@ def _check(path: Path, status: os.stat_result) -> None:
         raise NotAFile(0, f"not a file, but {_KINDS.get(kind, 'something else')}", str(path))
 
 
-def state_of(files: Iterable[tuple[str, Path | Entry]]) -> str:
-    """A digest of samples' ids and of size and time of change of their files, in whatever order they come."""
+def state_of(samples: Iterable[ImageSample]) -> str:
+    """A digest of the samples' ids and of size and time of change of their files, in whatever order they come."""
+    return digest_of((sample.id, sample.path) for sample in samples)
+
+
+def digest_of(files: Iterable[tuple[str, Path | Entry]]) -> str:
+    """The same of ids and files, of which a listing has told the state of those at a URL."""
     lines = sorted(f"{id} {_stamp(file)}" for id, file in files)
     return hashlib.blake2b("\n".join(lines).encode(), digest_size=16).hexdigest()
 

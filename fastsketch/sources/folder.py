@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fastsketch.errors import DataError
-from fastsketch.sources.files import Entry, entries, identity, is_folder, state_of, walk
+from fastsketch.sources.files import Entry, digest_of, entries, identity, is_folder, walk
 from fastsketch.sources.sample import SPLITS, ImageSample, is_printable, printable
 from fastsketch.urls import Entry as RemoteEntry
 from fastsketch.urls import written
@@ -77,7 +77,7 @@ class FolderSource:
 
     def state(self, label: int) -> str:
         """A digest of what the images of one class are on disk."""
-        return state_of((sample.id, entry) for sample, entry in self._found(self.class_names[label]))
+        return digest_of((sample.id, entry) for sample, entry in self._found(self.class_names[label]))
 
     def unread(self) -> Counter[str]:
         """How many pictures of `UNREAD_SUFFIXES` lie in the classes that were listed."""

@@ -20,7 +20,7 @@ import numpy as np
 
 from fastsketch.errors import DataError
 from fastsketch.sources.files import Entry, entries, is_file, is_folder, open_regular, state_of
-from fastsketch.sources.sample import StrokeSample, is_printable, printable
+from fastsketch.sources.sample import ImageSample, StrokeSample, is_printable, printable
 from fastsketch.sources.strokes import Ends, Points, Stroke, split
 from fastsketch.urls import written
 
@@ -87,7 +87,7 @@ class QuickDrawSource:
     def state(self, label: int) -> str:
         """A digest of what the file of one class is on disk."""
         path = self._files[self.class_names[label]]
-        return state_of([(printable(path.name), path)])
+        return state_of([ImageSample(printable(path.name), path)])
 
 
 def drawings(path: Path, name: str) -> Iterator[StrokeSample]:
