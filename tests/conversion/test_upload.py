@@ -174,6 +174,7 @@ def test_another_data_set_is_replaced_only_when_told(raw: Path, expected: dict[s
     assert changes[-1] == ("put_file", "dataset.json")
 
 
+@pytest.mark.slow
 def test_a_replacement_that_fails_goes_on(raw: Path, expected: dict[str, bytes], cache: Path) -> None:
     convert(raw, size=32)
     earlier = {**Unsteady.store}

@@ -47,6 +47,7 @@ def test_it_ends_in_the_same_weights(local: Path, tmp_path: Path, loader: str) -
     assert evaluate_run(tmp_path / "theirs", "val").scores == evaluate_run(tmp_path / "ours", "val").scores
 
 
+@pytest.mark.slow
 def test_it_is_resumed_from_the_url(local: Path, tmp_path: Path) -> None:
     for data, root in ((local, tmp_path / "ours"), (URL, tmp_path / "theirs")):
         train(recipe(data, "data.loader=pack", "training.epochs=1"), root)
@@ -64,6 +65,7 @@ def test_damage_there_is_not_learned(local: Path, tmp_path: Path, loader: str) -
     assert not (tmp_path / "run/best/model.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_the_network_goes_while_it_trains(local: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fastsketch.formats.pack.PackSplit.fetch_behind", lambda self: None)
     monkeypatch.setattr(cache, "RUN", 1)
@@ -77,6 +79,7 @@ def test_the_network_goes_while_it_trains(local: Path, tmp_path: Path, monkeypat
     assert weights(tmp_path / "theirs") == weights(tmp_path / "ours")
 
 
+@pytest.mark.slow
 def test_commands_take_a_url(local: Path, tmp_path: Path) -> None:
     train(recipe(local), tmp_path / "run")
     said = {}
