@@ -37,6 +37,12 @@ def command(
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first unreadable image.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing data set.")] = False,
     workers: Annotated[int, typer.Option(help="Decoding processes; 0: one a core.")] = 0,
+    executor: Annotated[
+        str | None,
+        typer.Option(
+            help="A cluster that decodes: dask://HOST:PORT, ray://HOST:PORT; ray:// is the Ray that runs here."
+        ),
+    ] = None,
     format: Annotated[str, typer.Option(help="pack, and beside it: ffcv, dali or all.")] = "pack",
 ) -> None:
     """Decode and resize images once, into a data set that loads at memory speed."""
@@ -55,6 +61,7 @@ def command(
         "strict": strict,
         "overwrite": overwrite,
         "workers": workers,
+        "executor": executor,
         "format": format,
     }
     convert_shown(source, destination, validated(ConvertConfig, options, "options"), screen())

@@ -51,7 +51,8 @@ def convert(
         size: Side of the square images in pixels.
         progress: Show a bar, and what came of it.
         settings: The other options of `fastsketch convert`, which are the attributes of `ConvertConfig`: `split`,
-            `seed`, `classes`, `resize`, `invert`, `clean_photo`, `strict`, `overwrite`, `workers`, `format`.
+            `seed`, `classes`, `resize`, `invert`, `clean_photo`, `strict`, `overwrite`, `workers`, `executor`,
+            `format`.
 
     Returns:
         The folder of the data set.
@@ -59,8 +60,8 @@ def convert(
     Raises:
         ConfigError: A setting is wrong, `destination` is something else, or it lies in the source.
         DataError: The source is damaged, or holds nothing that can be meant.
-        BackendMissing: The library of a format is not installed.
-        FastSketchError: The disk is full, a worker died, or another process is at it.
+        BackendMissing: The library of a format, or of the cluster, is not installed.
+        FastSketchError: The disk is full, a worker died, the cluster is gone, or another process is at it.
     """
     with _spoken(progress) as screen:
         config = validated(ConvertConfig, {"size": size, **settings}, "settings of convert")

@@ -8,14 +8,15 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.synchronize import Semaphore
 from time import monotonic
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 PATIENCE = 1.0
 """Seconds in which workers may finish what they are at when nobody wants it any more; somebody waits at a terminal."""
@@ -26,6 +27,7 @@ AHEAD = 3
 Key = TypeVar("Key")
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+Result_co = TypeVar("Result_co", covariant=True)
 
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 """Sent to a whole process group by terminals and by schedulers; the parent alone answers them."""
@@ -33,6 +35,18 @@ _ENDING = (signal.SIGINT, signal.SIGTERM)
 
 class NoneStarted(BrokenProcessPool):
     """No worker process came as far as to do anything."""
+
+
+class Pending(Protocol[Result_co]):
+    """What was submitted somewhere, such as a `concurrent.futures.Future`."""
+
+    def result(self) -> Result_co:
+        """What came of it, waited for."""
+        ...
+
+    def cancel(self) -> object:
+        """Have it not done, if it has not begun."""
+        ...
 
 
 def available_cpus() -> int:
@@ -93,15 +107,44 @@ def map_ahead(
         for key, task in tasks:
             yield key, function(task)
         return
-    window: deque[tuple[Key, Future[Result]]] = deque()
     with process_pool(workers) as pool:
+        yield from in_order(partial(pool.submit, function), tasks, lambda: AHEAD * workers)
+
+
+def in_order(
+    submit: Callable[[Task], Pending[Result]], tasks: Iterable[tuple[Key, Task]], window: Callable[[], int]
+) -> Generator[tuple[Key, Result], None, None]:
+    """Submit each task, a bounded number ahead of who asks for the results; what nobody asks for any more is cancelled.
+
+    Args:
+        submit: To a pool or a cluster.
+        tasks: What is submitted, each under a key that stays here.
+        window: How many may be under way; asked before each result.
+
+    Yields:
+        Keys and results, in the order of the tasks.
+
+    Raises:
+        Exception: Whatever `submit` or a task raises.
+    """
+    under_way: deque[tuple[Key, Pending[Result]]] = deque()
+    try:
         for key, task in tasks:
-            window.append((key, pool.submit(function, task)))
-            if len(window) > AHEAD * workers:
-                earliest, future = window.popleft()
-                yield earliest, future.result()
-        for earliest, future in window:
-            yield earliest, future.result()
+            under_way.append((key, submit(task)))
+            while len(under_way) > window():
+                yield _earliest(under_way)
+        while under_way:
+            yield _earliest(under_way)
+    finally:
+        for _, pending in under_way:
+            pending.cancel()
+
+
+def _earliest(under_way: deque[tuple[Key, Pending[Result]]]) -> tuple[Key, Result]:
+    key, pending = under_way[0]
+    result = pending.result()  # if this is interrupted, it is under way still
+    under_way.popleft()
+    return key, result
 
 
 def _give_up(pool: ProcessPoolExecutor, *, patience: float) -> None:

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
 
 from fastsketch.config.section import Images, PathName, Section, Seed, Side, Word, Workers
 
 Resize: TypeAlias = Literal["bilinear", "box", "bicubic", "lanczos", "nearest"]
 Invert: TypeAlias = Literal["no", "auto", "yes"]
+
+_EXECUTOR = re.compile(r"(dask|ray)://[^\s/@]+:\d{1,5}|ray://")
+
+
+def _executor(url: str) -> str:
+    if not _EXECUTOR.fullmatch(url):
+        raise ValueError("a cluster is dask://HOST:PORT, ray://HOST:PORT or ray://")
+    return url
+
+
+Executor = Annotated[str, Field(max_length=300), AfterValidator(_executor)]
 
 
 class ConvertConfig(Section):
@@ -28,6 +40,9 @@ class ConvertConfig(Section):
         strict: Stop at the first unreadable image instead of skipping it.
         overwrite: Replace an existing data set.
         workers: Decoding processes; 0 means one for each available core.
+        executor: Decode on a cluster instead: `dask://HOST:PORT`, `ray://HOST:PORT`, or `ray://` for the Ray that runs
+            on this machine (`RAY_ADDRESS`, or what `ray start` started). Its workers see the same files at the same
+            paths.
         format: `pack` is always written; `ffcv`, `dali` or `all` of them come beside it.
     """
 
@@ -42,7 +57,16 @@ class ConvertConfig(Section):
     strict: bool = False
     overwrite: bool = False
     workers: Workers = 0
+    executor: Executor | None = None
     format: Literal["pack", "ffcv", "dali", "all"] = "pack"
+
+    @model_validator(mode="after")
+    def _decoded_in_one_place(self) -> ConvertConfig:
+        if self.executor and self.workers:
+            raise ValueError(
+                "workers are this machine's, and executor is a cluster, which has its own: give one of them"
+            )
+        return self
 
 
 class DataConfig(Section):

@@ -27,6 +27,7 @@ import numpy.typing as npt
 
 from fastsketch import atomic
 from fastsketch.config import ConvertConfig
+from fastsketch.conversion.cluster import decode_on_cluster, require_cluster
 from fastsketch.conversion.decode import DecodeError, Reading, decode_seen
 from fastsketch.conversion.destination import Destination
 from fastsketch.conversion.existing import existing
@@ -89,8 +90,9 @@ def convert_dataset(
             source in it; the split contradicts the source; there are fewer classes than parts.
         DataError: There is one class alone, or a class is empty or entirely unreadable; with `config.strict` also the
             first unreadable sample.
-        BackendMissing: The library of a format is not installed.
-        FastSketchError: The disk is full, a worker died (the same command continues), or another process is at it.
+        BackendMissing: The library of a format, or of the cluster, is not installed.
+        FastSketchError: The disk is full, a worker died or the cluster is gone (the same command continues), or another
+            process is at it.
     """
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         # A worker that imports the caller's script to begin with, and there comes by this call again.
@@ -119,6 +121,8 @@ def carry_out(plan: Plan, destination: str | Path, config: ConvertConfig, progre
             )
             return there
         place.check(overwrite=config.overwrite)
+        if config.executor:
+            require_cluster(config.executor)
         with exclusive(place.partial):
             journal = _begin(place, plan, config.size)
             metadata = _convert(plan, journal, place.partial, config, progress)
@@ -274,6 +278,9 @@ def _decoded(plan: Iterator[Item], config: ConvertConfig) -> Generator[tuple[lis
     chunks = iter(lambda: list(islice(plan, samples_a_chunk)), [])
     tasks = ((items, [item.sample for item in items]) for items in chunks)
     decode_chunk = partial(_decode_chunk, reading=Reading.of(config))
+    if config.executor:
+        yield from decode_on_cluster(decode_chunk, tasks, config.executor, samples_a_chunk * config.size**2)
+        return
     try:
         yield from map_ahead(decode_chunk, tasks, config.workers or available_cpus())
     except NoneStarted as error:

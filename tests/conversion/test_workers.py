@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from contextlib import suppress
+from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from subprocess import PIPE
@@ -243,3 +244,62 @@ def test_all_workers_start_while_signals_wait(monkeypatch: pytest.MonkeyPatch) -
         pool = block.__enter__()
     assert len(pool._processes) == 2
     block.__exit__(None, None, None)
+
+
+@dataclass
+class Pending:
+    """A task that is done when it is asked for, unless it fails."""
+
+    task: int
+    cancelled: list[int]
+    fails: bool
+
+    def result(self) -> int:
+        if self.fails:
+            raise ZeroDivisionError
+        return self.task * 10
+
+    def cancel(self) -> None:
+        self.cancelled.append(self.task)
+
+
+@pytest.mark.parametrize("end", range(8))
+@pytest.mark.parametrize("fails", [False, True])
+def test_in_order_a_bounded_number_ahead_and_nothing_is_left_under_way(end: int, fails: bool) -> None:
+    """Whether a task fails, or nobody asks for its result any more."""
+    submitted: list[int] = []
+    cancelled: list[int] = []
+
+    def submit(task: int) -> Pending:
+        submitted.append(task)
+        return Pending(task, cancelled, fails and task == end)
+
+    results = workers.in_order(submit, ((str(task), task) for task in range(7)), lambda: 2)
+    for task in range(min(end, 7)):
+        assert next(results) == (str(task), task * 10)
+        assert submitted == list(range(min(task + 3, 7)))
+    if fails and end < 7:
+        with pytest.raises(ZeroDivisionError):
+            next(results)
+    elif end == 7:
+        assert list(results) == []
+    results.close()
+    assert cancelled == submitted[end:]
+
+
+def test_a_window_that_shrinks_is_emptied_first() -> None:
+    submitted: list[int] = []
+
+    def submit(task: int) -> Pending:
+        submitted.append(task)
+        return Pending(task, [], False)
+
+    window = 5
+    results = workers.in_order(submit, ((task, task) for task in range(20)), lambda: window)
+    next(results)
+    assert len(submitted) == 6
+    window = 1
+    for _ in range(4):
+        next(results)
+    assert len(submitted) == 6
+    assert [key for key, _ in results] == list(range(5, 20))
