@@ -11,7 +11,6 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from functools import partial
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.synchronize import Semaphore
@@ -108,7 +107,7 @@ def map_ahead(
             yield key, function(task)
         return
     with process_pool(workers) as pool:
-        yield from in_order(partial(pool.submit, function), tasks, lambda: AHEAD * workers)
+        yield from in_order(lambda task: pool.submit(function, task), tasks, lambda: AHEAD * workers)
 
 
 def in_order(

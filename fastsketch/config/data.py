@@ -12,11 +12,12 @@ from fastsketch.config.section import Images, PathName, Section, Seed, Side, Wor
 Resize: TypeAlias = Literal["bilinear", "box", "bicubic", "lanczos", "nearest"]
 Invert: TypeAlias = Literal["no", "auto", "yes"]
 
-_EXECUTOR = re.compile(r"(dask|ray)://[^\s/@]+:\d{1,5}|ray://")
+_EXECUTOR = re.compile(r"(dask|ray)://[^\s/@]+:(?P<port>\d{1,5})|ray://")
 
 
 def _executor(url: str) -> str:
-    if not _EXECUTOR.fullmatch(url):
+    found = _EXECUTOR.fullmatch(url)
+    if not found or int(found["port"] or 0) > 65535:
         raise ValueError("a cluster is dask://HOST:PORT, ray://HOST:PORT or ray://")
     return url
 

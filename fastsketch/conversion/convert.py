@@ -27,9 +27,10 @@ import numpy.typing as npt
 
 from fastsketch import atomic
 from fastsketch.config import ConvertConfig
-from fastsketch.conversion.cluster import decode_on_cluster, require_cluster
+from fastsketch.conversion.cluster import CHUNKS, decode_on_cluster
 from fastsketch.conversion.decode import DecodeError, Reading, decode_seen
 from fastsketch.conversion.destination import Destination
+from fastsketch.conversion.executors import require_cluster
 from fastsketch.conversion.existing import existing
 from fastsketch.conversion.fetch import fetched
 from fastsketch.conversion.journal import Journal
@@ -274,7 +275,7 @@ def _decode_chunk(samples: list[Sample], reading: Reading) -> _Chunk:
 
 def _decoded(plan: Iterator[Item], config: ConvertConfig) -> Generator[tuple[list[Item], _Chunk], None, None]:
     """Decode the plan in parallel, chunk by chunk and in order, a bounded number of chunks ahead."""
-    samples_a_chunk = max(1, min(CHUNK, CHUNK_PIXELS // config.size**2))
+    samples_a_chunk = max(1, min(CHUNK * (CHUNKS if config.executor else 1), CHUNK_PIXELS // config.size**2))
     chunks = iter(lambda: list(islice(plan, samples_a_chunk)), [])
     tasks = ((items, [item.sample for item in items]) for items in chunks)
     decode_chunk = partial(_decode_chunk, reading=Reading.of(config))

@@ -23,14 +23,14 @@ from converting import CONFIG, content
 
 from fastsketch.config import ConvertConfig, validated
 from fastsketch.conversion import cluster as clustering
-from fastsketch.conversion import convert, convert_dataset
-from fastsketch.conversion.cluster import Cluster
+from fastsketch.conversion import convert, convert_dataset, executors
+from fastsketch.conversion.executors import Cluster
 from fastsketch.errors import BackendMissing, ConfigError, FastSketchError
 from fastsketch.sources import open_source
 from fastsketch.sources.sample import StrokeSample
 
-CHUNK = 4
-"""Samples a task: the 60 shapes are 15 tasks."""
+CHUNK = 1
+"""With which a task on a cluster has four samples: the 60 shapes are 15 tasks."""
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +141,7 @@ def save(journal, partial, save=Journal.save):
 
 Journal.save = save
 convert.JOURNAL_SECONDS = 0
-convert.CHUNK = 4
+convert.CHUNK = 1
 sys.argv = ["fastsketch", *sys.argv[1:]]
 main()
 """
@@ -175,7 +175,7 @@ sys.path.append(sys.argv.pop(1))
 import clusters
 
 convert._decode_chunk = partial(clusters.wait_for, Path(sys.argv.pop(1)))
-convert.CHUNK = 4
+convert.CHUNK = 1
 sys.argv = ["fastsketch", *sys.argv[1:]]
 main()
 """
@@ -297,7 +297,7 @@ def test_nobody_answers(shapes: Path, tmp_path: Path, run_fastsketch: Callable[.
 
 def test_what_answers_but_is_no_scheduler(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("distributed")
-    monkeypatch.setattr(clustering, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(executors, "ANSWER_SECONDS", 0.5)
     with socket.socket() as mute:
         mute.bind(("127.0.0.1", 0))
         mute.listen()
@@ -316,7 +316,9 @@ def test_without_the_library(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("url", ["dask://", "dask://host", "ray://host", "mpi://a:1", "dask://a b:1", "tcp://a:1", ""])
+@pytest.mark.parametrize(
+    "url", ["dask://", "dask://host", "ray://host", "mpi://a:1", "dask://a b:1", "tcp://a:1", "dask://a:65536", ""]
+)
 def test_what_is_no_cluster(url: str) -> None:
     with pytest.raises(ConfigError, match="a cluster is dask://HOST:PORT, ray://HOST:PORT or ray://"):
         validated(ConvertConfig, {"executor": url}, "options")
@@ -348,7 +350,7 @@ def pretended(monkeypatch: pytest.MonkeyPatch, start: Callable[..., Any], count:
 
         yield Cluster(url, started, count, lambda error: None)
 
-    monkeypatch.setitem(clustering._CLUSTERS, "dask", opened)
+    monkeypatch.setitem(executors._CLUSTERS, "dask", opened)
 
 
 def chunks(count: int) -> Iterator[tuple[int, list[Any]]]:
@@ -376,7 +378,7 @@ def test_workers_that_come_are_used_and_large_images_are_not_hoarded(monkeypatch
         begun += 1
         return function(samples)
 
-    monkeypatch.setattr(clustering, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(executors, "LOOK_SECONDS", 0)
     pretended(monkeypatch, start, lambda: workers)
     decoded = clustering.decode_on_cluster(len, chunks(999), "dask://a:1", clustering.AHEAD_PIXELS // 20)
     next(decoded)
@@ -392,7 +394,7 @@ def test_workers_that_come_are_used_and_large_images_are_not_hoarded(monkeypatch
 def test_a_cluster_without_workers_is_told_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(clustering, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(executors, "LOOK_SECONDS", 0)
     pretended(monkeypatch, lambda function, samples: function(samples), lambda: 0)
     with caplog.at_level(logging.INFO, "fastsketch"):
         assert len(list(clustering.decode_on_cluster(len, chunks(9), "dask://a:1", 1))) == 9

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import pytest
 from converting import CONFIG, content
 
 from fastsketch.conversion import cluster as clustering
-from fastsketch.conversion import convert, convert_dataset
+from fastsketch.conversion import convert, convert_dataset, executors
 from fastsketch.errors import FastSketchError
 from fastsketch.sources import open_source
 
@@ -53,10 +54,12 @@ def head() -> Iterator[Head]:
 def _started() -> Iterator[Callable[[], Head]]:
     pytest.importorskip("ray", reason="no Ray: pip install '.[ray]'")
     running: list[subprocess.Popen[bytes]] = []
+    folders: list[str] = []
 
     def start() -> Head:
         port, client_port = clusters.free_port(), clusters.free_port()
         folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # sockets lie in it, whose names must be short
+        folders.append(folder)
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus", "2"]
         command += ["--port", str(port), "--ray-client-server-port", str(client_port), "--temp-dir", folder]
         command += ["--include-dashboard", "false", "--disable-usage-stats", "--object-store-memory", "200000000"]
@@ -74,15 +77,16 @@ def _started() -> Iterator[Callable[[], Head]]:
         deadline = time.monotonic() + 100
         while time.monotonic() < deadline:
             try:
-                clustering.require_cluster(head.url)
+                executors.require_cluster(head.url)
                 return head
             except FastSketchError:
                 time.sleep(0.2)
         pytest.fail("Ray does not start")
 
     yield start
-    for process in running:
+    for process, folder in zip(running, folders, strict=True):
         end(process)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
@@ -105,7 +109,7 @@ def local(tmp_path_factory: pytest.TempPathFactory, shapes: Path) -> dict[str, b
 
 @pytest.fixture(autouse=True)
 def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(convert, "CHUNK", 4)
+    monkeypatch.setattr(convert, "CHUNK", 1)  # tasks of four samples
 
 
 def on(url: str) -> Any:
@@ -144,7 +148,7 @@ def save(journal, partial, save=Journal.save):
 
 Journal.save = save
 convert.JOURNAL_SECONDS = 0
-convert.CHUNK = 4
+convert.CHUNK = 1
 sys.argv = ["fastsketch", *sys.argv[1:]]
 main()
 """
@@ -165,9 +169,7 @@ def test_a_driver_that_is_killed_continues(
         [sys.executable, "-m", "fastsketch", *command], capture_output=True, text=True, timeout=100, env=environment
     )
     assert result.returncode == 0, result.stderr
-    assert [line for line in result.stderr.splitlines() if line.strip()] == [
-        f"continuing after 20 samples in {tmp_path}/data.partial"
-    ]
+    assert result.stderr.splitlines() == ["continuing after 20 samples"]  # Ray says nothing
     assert content(tmp_path / "data") == local
 
 
@@ -246,8 +248,8 @@ def test_no_ray_runs_here(shapes: Path, tmp_path: Path) -> None:
         [*command, "--executor", "ray://"], capture_output=True, text=True, timeout=100, env=environment
     )
     assert result.returncode == 1
-    assert result.stderr.startswith("error: ray:// does not answer (")
-    assert len(result.stderr.splitlines()) == 2
+    assert result.stderr.splitlines()[-2] == "error: ray:// does not answer (Connection refused)"
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_cluster_that_goes_away_in_the_middle(
@@ -267,7 +269,8 @@ def test_a_cluster_that_goes_away_in_the_middle(
     with pytest.raises(FastSketchError) as caught:
         convert_dataset(open_source(shapes), tmp_path / "data", on(head.url), progress)
     assert caught.value.message.startswith(f"{head.url} does not answer any more (")
-    assert caught.value.hint == clustering.CONTINUES
+    assert caught.value.hint == executors.CONTINUES
+    assert not sys.modules["ray"].is_initialized()  # as it would be if anything were called then
     assert not (tmp_path / "data").exists()
     convert_dataset(open_source(shapes), tmp_path / "data", CONFIG)
     assert content(tmp_path / "data") == local

@@ -66,7 +66,7 @@ def test_a_worker_that_is_killed_is_still_told_as_that(
         convert_dataset(open_source(shapes), tmp_path / "out", changed(workers=2))
 
 
-def _die(*_: object) -> None:
+def _die(*_: object, **__: object) -> None:
     os._exit(9)
 
 
