@@ -101,6 +101,7 @@ def convert_dataset(
         raise SystemExit(1)
     if config.part and config.format != "pack":
         raise ConfigError(f"a part is not trained on and needs no {config.format}", hint="give --format to merge")
+    destination_of(destination).check_apart(source.root)  # before anything is said of what is in it
     return carry_out(Plan.of(source, config), destination, config, progress)
 
 
