@@ -78,7 +78,8 @@ def _started() -> Iterator[Callable[[], Head]]:
         while time.monotonic() < deadline:
             try:
                 executors.require_cluster(head.url)
-                return head
+                with executors.open_cluster(head.url):  # its port is open before it can do anything
+                    return head
             except FastSketchError:
                 time.sleep(0.2)
         pytest.fail("Ray does not start")
