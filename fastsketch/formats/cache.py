@@ -17,7 +17,7 @@ import logging
 import os
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from functools import cache, partial
 from itertools import islice
@@ -274,7 +274,7 @@ class SparseFile:
             while wait(futures, PATIENCE).not_done:
                 if stop is not None and stop.is_set():
                     return
-            _finish(futures)
+            finish(futures)
             self.mark([block for run in some for block in range(*run)])
         digest = xxh3_128()
         for block in blocks(self.partial):
@@ -307,57 +307,6 @@ class SparseFile:
             block = max(stop, block + 1)
 
 
-class FetchedImages:
-    """uint8 [n, 1, S, S] in a file that is fetched as it is needed; as far as `ImageFiles` uses an array.
-
-    Args:
-        file: The file.
-        shape: [n, 1, S, S].
-
-    Attributes:
-        array: The same, without looking whether what is read is here.
-    """
-
-    def __init__(self, file: SparseFile, shape: tuple[int, ...]) -> None:
-        self.file, self.shape = file, shape
-        self.array = file.mapped(shape)
-        self._image = int(np.prod(shape[1:]))
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __iter__(self) -> Iterator[npt.NDArray[np.uint8]]:
-        together = max(1, AT_ONCE * BLOCK // self._image)
-        for start in range(0, len(self), together):
-            yield from self[start : start + together]
-
-    def __getitem__(self, key: Any) -> Any:
-        rows = key[0] if isinstance(key, tuple) else key
-        wanted = range(len(self))[rows]
-        need([(self, np.arange(wanted.start, wanted.stop) if isinstance(wanted, range) else np.array([wanted]))])
-        return self.array[key]
-
-    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
-        return np.array(self[:], dtype or np.uint8)
-
-    def missing(self, rows: npt.NDArray[np.int64]) -> list[int]:
-        """The blocks of some rows that are not here."""
-        return self.file.missing(rows * self._image, self._image)
-
-
-def need(wanted: Iterable[tuple[FetchedImages, npt.NDArray[np.int64]]]) -> None:
-    """Fetch what is not here of some rows, from several files at once.
-
-    Raises:
-        DataError: It is not there, or refused.
-        FastSketchError: The network or the disk fails.
-    """
-    missing = [(images.file, found) for images, rows in wanted if (found := images.missing(rows))]
-    _finish([file.request(block, block + 1) for file, found in missing for block in found])
-    for file, found in missing:
-        file.mark(found)
-
-
 def fetch_behind(files: Sequence[SparseFile]) -> None:
     """Fetch files as a whole in a thread that nobody waits for; what fails is told to who needs what is missing."""
     threading.Thread(target=_fetch_all, args=(files,), name="fetch-behind", daemon=True).start()
@@ -371,7 +320,7 @@ def _fetch_all(files: Sequence[SparseFile]) -> None:
             log.debug("%s", error.message)
 
 
-def _finish(futures: Sequence[Future[None]]) -> None:
+def finish(futures: Sequence[Future[None]]) -> None:
     """Wait for all, then raise what one of them raised: nothing is written behind anybody's back."""
     wait(futures)
     for future in futures:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastsketch.formats.cache import FetchedImages, need
+from fastsketch.formats.fetched import FetchedImages, need
 
 Pixels = npt.NDArray[np.uint8]
 
