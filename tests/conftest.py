@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # What `fastsketch tune` found on this machine must not change what the tests do.
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="fastsketch-tests-")
+
+# Nobody cuts a test's power. Flushing takes 7 ms a file, more than a tiny training has to compute between two of them;
+# that it is done, and when, is a test of `atomic`, and `tests/crash` has processes of its own.
+os.fsync = lambda descriptor: None
 
 # Whoever runs the tests in the background of a shell has Ctrl-C ignored, and all that they start with it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -80,6 +84,13 @@ def shared_data() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip(f"no shared data in {folder} (set FASTSKETCH_DATA)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def memory() -> Iterator[Path]:
+    """A folder in memory, where there is one: what is flushed there is there at once."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(scope="session")
@@ -139,13 +150,10 @@ def damaged(shapes: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def run_fastsketch() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """A function that runs `python -m fastsketch ARGUMENTS...` to its end, in a real process."""
+    """A function (*arguments, cwd=None) that runs `python -m fastsketch ARGUMENTS...` in a process of its own."""
+    import forked
 
-    def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "fastsketch", *map(str, arguments)]
-        return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
-
-    return run
+    return forked.run
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import http.client
 import json
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event, Thread, Timer
@@ -14,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
+from forked import Forked
 
 from fastsketch.serve.api import Served
 from fastsketch.serve.app import create_app
@@ -73,8 +73,7 @@ class Serving:
 
 @contextmanager
 def serving(*arguments: object) -> Iterator[Serving]:
-    command = [sys.executable, "-m", "fastsketch", "serve", *map(str, arguments), "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = Forked("serve", *arguments, "--port", "0", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     killer = Timer(LIMIT, process.kill)
     killer.start()
     try:

@@ -1,4 +1,4 @@
-"""Real commands in real processes."""
+"""Real commands in processes of their own."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import pytest
 from fastsketch_cli import train
 from fastsketch_cli.app import app
@@ -19,14 +20,11 @@ from fastsketch.config import Recipe
 from fastsketch.config.reference import key_reference
 from fastsketch.recipes import load_recipe
 
-FASTSKETCH = [sys.executable, "-m", "fastsketch"]
 TINY = ["--model", "test_resnet", "--set", "data.batch_size=16", "--set", "optimizer.name=adamw", "--device", "cpu"]
 
 
 def call(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "COLUMNS": "200"}
-    command = [*FASTSKETCH, *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
+    return forked.run(*arguments, cwd=cwd, env={**os.environ, "COLUMNS": "200"})
 
 
 def refused(code: int, *arguments: object) -> str:
@@ -155,8 +153,8 @@ def test_from_images_to_accuracy(tmp_path: Path) -> None:
 
 def test_ctrl_c_leaves_a_usable_model_and_resume_goes_on(shapes: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    command = [*FASTSKETCH, "train", str(shapes), *TINY, "--epochs", "500", "--out", str(run)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    command = ("train", shapes, *TINY, "--epochs", "500", "--out", run)
+    with forked.Forked(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         while not process.stdout.readline().lstrip().startswith("2 "):
             assert process.poll() is None

@@ -11,6 +11,7 @@ import sys
 import tarfile
 from pathlib import Path
 
+import forked
 import pytest
 from fastsketch_cli.app import app
 from trained import MODELS, make_run
@@ -130,19 +131,8 @@ def test_what_is_broken_off_goes_on(run: Run, sketches: Path, tmp_path: Path, wo
     whole = tmp_path / "whole.csv"
     assert call("predict", run.root, "-", "--out", whole, stdin="\n".join(paths)).exit_code == 0
     out = tmp_path / "x.csv"
-    command = [
-        sys.executable,
-        "-m",
-        "fastsketch",
-        "predict",
-        str(run.root),
-        "-",
-        "--out",
-        str(out),
-        "--workers",
-        workers,
-    ]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    command = ("predict", run.root, "-", "--out", out, "--workers", workers)
+    with forked.Forked(*command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdin is not None
         process.stdin.write("\n".join(paths[:200]) + "\n")
         process.stdin.flush()

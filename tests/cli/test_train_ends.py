@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import forked
 import pytest
 from ends import write_data
 from typer.testing import CliRunner, Result
@@ -72,11 +73,9 @@ def test_h5_a_second_training_is_refused_before_it_begins(
 )
 def test_a_signal_brings_the_command_that_continues(data: Path, tmp_path: Path, number: signal.Signals) -> None:
     root = tmp_path / "the run"
-    command = [sys.executable, "-m", "fastsketch", "train", data, "--model", "test_resnet", "--device", "cpu"]
-    command += ["--epochs", "100000", "--set", "data.batch_size=16", "--out", root]
-    with subprocess.Popen(
-        list(map(str, command)), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
+    command = ("train", data, "--model", "test_resnet", "--device", "cpu")
+    command += ("--epochs", "100000", "--set", "data.batch_size=16", "--out", root)
+    with forked.Forked(*command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         while not (root / "metrics.jsonl").exists():
             assert process.poll() is None
             time.sleep(0.01)

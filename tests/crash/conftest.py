@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -63,13 +61,6 @@ def needs_faults(faults: Path | None) -> None:
     """Skip where the C library's calls cannot be disturbed."""
     if faults is None:
         pytest.skip("no C compiler that makes a library to preload")
-
-
-@pytest.fixture(scope="session")
-def memory() -> Iterator[Path]:
-    """A folder in memory, where there is one: thousands of files are flushed, which a kill does not ask for."""
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as folder:
-        yield Path(folder)
 
 
 @pytest.fixture(scope="session")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
+import forked
 import pytest
 from serving import STROKES, Serving, answering, drawing, serving
 
@@ -196,8 +195,7 @@ def test_a_client_that_never_reads_is_given_up(server: Serving) -> None:
 
 
 def refusal(*arguments: object) -> tuple[int, list[str]]:
-    command = [sys.executable, "-m", "fastsketch", "serve", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = forked.run("serve", *arguments)
     assert done.stdout == ""
     return done.returncode, done.stderr.splitlines()
 

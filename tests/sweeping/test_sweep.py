@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,12 @@ pytest.importorskip("optuna")
 
 SPACE: Space = {"optimizer.lr": Range(low=1e-4, high=1e-1, log=True), "data.batch_size": [16, 32]}
 RECIPE = load_recipe(None, ["training.epochs=4"])
+
+
+@pytest.fixture
+def tmp_path(memory: Path) -> Path:
+    """In memory: SQLite flushes what it stores of every epoch, which took five times as long as all the rest."""
+    return Path(tempfile.mkdtemp(dir=memory))
 
 
 def record(epoch: int, top1: float) -> EpochRecord:
