@@ -1,4 +1,4 @@
-"""Crash points, enumerated: a command is disturbed at the n-th change that it makes, for every n.
+"""Crash points, enumerated: a command is disturbed at the n-th change that it makes, for every n, or a share of them.
 
 A scenario is a folder, a command that runs in it, and what an undisturbed run leaves there. After each disturbance
 nothing half-made may be visible, and the same command must end in the undisturbed run's very files, no more, no less.
@@ -13,7 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +29,39 @@ MOST_LINES = 3
 
 MOST_FINDINGS = int(os.environ.get("MOST_FINDINGS", "12"))
 """So many are shown."""
+
+
+Keep = Callable[[list[str]], Iterable[int]]
+"""Chooses among a command's points, counted from 0."""
+
+
+def every(points: list[str]) -> Iterable[int]:
+    """All of them."""
+    return range(len(points))
+
+
+def first_of_each(points: list[str]) -> list[int]:
+    """The first point of each kind: another file, or something else done to it; for when every point takes too long."""
+    kinds: dict[str, int] = {}
+    for index, point in enumerate(points):
+        kinds.setdefault(RANDOM.sub(r"\1", point), index)
+    return list(kinds.values())
+
+
+def share(step: int, among: Keep = every) -> Keep:
+    """Every `step`-th, and besides so many that all that is done is among them, and every file that it is done to."""
+
+    def keep(points: list[str]) -> list[int]:
+        candidates = list(among(points))
+        kept, seen = candidates[::step], set[str]()
+        for index in (*kept, *candidates):
+            words = set(RANDOM.sub(r"\1", points[index]).split())
+            if not words <= seen:
+                seen |= words
+                kept.append(index)
+        return sorted(set(kept))
+
+    return keep
 
 
 @dataclass(frozen=True)
@@ -180,18 +213,18 @@ class Scenario:
             copies=copies and str(copies),
         )
 
-    def disturb(self, disturbance: Disturbance, keep: Callable[[list[str]], list[int]] | None = None) -> Findings:
+    def disturb(self, disturbance: Disturbance, keep: Keep = every) -> Findings:
         """Disturb the command at every point that it comes to and look at what is left.
 
         Args:
             disturbance: What happens at each point.
-            keep: Chooses among the points of an undisturbed run, counted from 0; None: all of them.
+            keep: Chooses among the points of an undisturbed run.
         """
         assert self.expected
         self.restore()
         points = self.run(disturbance).points
         findings, known = Findings(len(points)), len(self._recovered)
-        for index in keep(points) if keep else range(len(points)):
+        for index in keep(points):
             self.restore()
             outcome = self.run(disturbance, index + 1)
             problems = [*self._badly_ended(disturbance, outcome), *self._aftermath()]
@@ -200,19 +233,20 @@ class Scenario:
         findings.states = len(self._recovered) - known
         return findings
 
-    def photograph(self) -> Findings:
+    def photograph(self, keep: Keep = every) -> Findings:
         """As `disturb(KILLED)`, from copies of the folder at every point of a single run: what a kill would leave.
 
         That it would is what `literally` is for.
         """
         assert self.expected
-        findings = Findings(0)
-        for number, point, copy in self._copies():
+        copies = list(self._copies())
+        findings = Findings(len(copies))
+        for number, point, copy in (copies[index] for index in keep([point for _, point, _ in copies])):
             shutil.rmtree(self.folder, ignore_errors=True)
             copy.rename(self.folder)
             findings.lines += [f"a kill at event {number}, {point}: {problem}" for problem in self._aftermath()]
-            findings.points += 1
-        findings.tried, findings.states = findings.points, len(self._recovered)
+            findings.tried += 1
+        findings.states = len(self._recovered)
         return findings
 
     def literally(self, step: int) -> int:
@@ -277,11 +311,3 @@ class Scenario:
         changed = {name for point in outcome.points for path in point.split()[1:] for name in path.split("/")}
         if not any(name in " ".join(lines) for name in {*changed, self.folder.name}):
             yield f"names no file: {lines}"
-
-
-def first_of_each(points: list[str]) -> list[int]:
-    """The first point of each kind: another file, or something else done to it; for when every point takes too long."""
-    kinds: dict[str, int] = {}
-    for index, point in enumerate(points):
-        kinds.setdefault(RANDOM.sub(r"\1", point), index)
-    return list(kinds.values())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from crash.conftest import MakeScenario
-from crash.harness import BROKEN_DISK, FULL_DISK, KILLED, KILLED_IN_A_CALL, Disturbance, Scenario
+from crash.harness import BROKEN_DISK, FULL_DISK, KILLED, KILLED_IN_A_CALL, Disturbance, Keep, Scenario, every, share
 
 
 @pytest.fixture(scope="module")
@@ -20,9 +20,10 @@ def test_a_kill_at_any_event(command: Scenario) -> None:
 
 
 @pytest.mark.usefixtures("needs_faults")
+@pytest.mark.parametrize("keep", [pytest.param(share(4), id="a share"), pytest.param(every, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("disturbance", [FULL_DISK, BROKEN_DISK], ids=str)
-def test_a_failing_disk(disturbance: Disturbance, command: Scenario) -> None:
-    command.disturb(disturbance).check(f"evaluate, {disturbance}", least=10)
+def test_a_failing_disk(disturbance: Disturbance, keep: Keep, command: Scenario) -> None:
+    command.disturb(disturbance, keep).check(f"evaluate, {disturbance}", least=10 if keep is every else 5)
 
 
 @pytest.mark.slow

@@ -8,12 +8,26 @@ from pathlib import Path
 
 import pytest
 from crash.conftest import TRAIN, MakeScenario
-from crash.harness import BROKEN_DISK, FULL_DISK, KILLED, KILLED_IN_A_CALL, Disturbance, Scenario, first_of_each
+from crash.harness import (
+    BROKEN_DISK,
+    FULL_DISK,
+    KILLED,
+    KILLED_IN_A_CALL,
+    Disturbance,
+    Keep,
+    Scenario,
+    every,
+    first_of_each,
+    share,
+)
 
 COMMAND = ("train", "data", "--out", "run", *TRAIN)
 
 POINTS = {"first": 110, "resumed": 90, "finished": 10}
 """Fewer than the events of each: a run's first session, its second, and one that finds nothing left to train."""
+
+STEP = 6
+HOW_MANY = [pytest.param(share(STEP), id="a share"), pytest.param(every, id="all", marks=pytest.mark.slow)]
 
 
 @pytest.fixture(scope="module")
@@ -35,10 +49,12 @@ def commands(
     return lambda name: made.get(name) or made.setdefault(name, make(name))
 
 
+@pytest.mark.parametrize("keep", HOW_MANY)
 @pytest.mark.parametrize("name", POINTS)
-def test_a_kill_at_any_event(name: str, commands: Callable[[str], Scenario]) -> None:
-    findings = commands(name).photograph()
-    findings.check(f"train, {name}", least=POINTS[name])
+def test_a_kill_at_any_event(name: str, keep: Keep, commands: Callable[[str], Scenario]) -> None:
+    findings = commands(name).photograph(keep)
+    assert findings.points >= POINTS[name]
+    findings.check(f"train, {name}", least=POINTS[name] // STEP)
 
 
 def test_sessions_end_where_a_single_one_does(commands: Callable[[str], Scenario]) -> None:
@@ -52,14 +68,21 @@ def test_a_kill_leaves_what_the_copies_show(commands: Callable[[str], Scenario])
 
 @pytest.mark.usefixtures("needs_faults")
 @pytest.mark.parametrize(
-    "disturbance",
-    [FULL_DISK, *(pytest.param(each, marks=pytest.mark.slow) for each in (KILLED_IN_A_CALL, BROKEN_DISK))],
-    ids=str,
+    ("disturbance", "keep", "least"),
+    [
+        pytest.param(FULL_DISK, share(4, first_of_each), 10, id="full disk, a share"),
+        *(
+            pytest.param(each, first_of_each, 30, id=str(each), marks=pytest.mark.slow)
+            for each in (FULL_DISK, KILLED_IN_A_CALL, BROKEN_DISK)
+        ),
+    ],
 )
-def test_each_kind_of_call(disturbance: Disturbance, commands: Callable[[str], Scenario]) -> None:
+def test_each_kind_of_call(
+    disturbance: Disturbance, keep: Keep, least: int, commands: Callable[[str], Scenario]
+) -> None:
     """M1, M2: one line that names the file, whatever was to be written; the same command goes on."""
-    findings = commands("first").disturb(disturbance, first_of_each)
-    findings.check(f"train, {disturbance}", least=30)
+    findings = commands("first").disturb(disturbance, keep)
+    findings.check(f"train, {disturbance}", least=least)
 
 
 @pytest.mark.slow

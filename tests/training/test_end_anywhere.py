@@ -1,7 +1,8 @@
 """H6: a training that ends at any point is continued to the very bytes of one that was left alone.
 
 Every point is tried, none by chance: after each step, before, in and after each validation, after each rename of a file
-(which is between `last/` and `best/`, between the two renames of `resume.pt`, ...), and when all is done.
+(which is between `last/` and `best/`, between the two renames of `resume.pt`, ...), and when all is done. With the slow
+tests, that is; else every third, beginning at another one where less is saved.
 """
 
 from __future__ import annotations
@@ -29,14 +30,17 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_data(tmp_path_factory.mktemp("data") / "set")
 
 
+@pytest.mark.parametrize("step", [3, pytest.param(1, marks=pytest.mark.slow)], ids=["every third", "every"])
 @pytest.mark.parametrize("saves", [True, False], ids=["every step is saved", "saved after the first epoch"])
-def test_ended_at_any_point_it_is_continued_to_the_same_bytes(data: Path, tmp_path: Path, saves: bool) -> None:
+def test_ended_at_any_point_it_is_continued_to_the_same_bytes(
+    data: Path, tmp_path: Path, saves: bool, step: int
+) -> None:
     config, whole = recipe(data), tmp_path / "run"
     left = ends(config, whole, saves=saves)
     assert len(left) >= 26
     assert {"after step 2", "in validation", "last/model.safetensors", "best/config.json"} < {name for name, _ in left}
     expected, problems = contents(whole), {}
-    for number, (name, root) in enumerate(left):
+    for number, (name, root) in [*enumerate(left)][0 if saves else step // 2 :: step]:
         train(config, root)
         found = contents(root)
         if different := [file for file in {**expected, **found} if found.get(file) != expected.get(file)]:
@@ -54,13 +58,17 @@ class _Time:
         return self.now
 
 
-def test_max_minutes_may_be_over_at_any_point(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("step", [3, pytest.param(1, marks=pytest.mark.slow)], ids=["every third", "every"])
+def test_max_minutes_may_be_over_at_any_point(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
     monkeypatch.setattr(stopping, "perf_counter", time := _Time())
     config = recipe(data, "training.save_minutes=5")
     names: list[str] = []
     train(config, whole := tmp_path / "whole", names.append)
     expected = contents(whole)
-    for number in [*map(names.index, dict.fromkeys(names)), len(names) - names[::-1].index("after step 2") - 1]:
+    every = [*map(names.index, dict.fromkeys(names)), len(names) - names[::-1].index("after step 2") - 1]
+    for number in every[::step]:
         name, root, time.now = names[number], tmp_path / str(number), 0.0
         left = [None] * number
 
