@@ -11,5 +11,6 @@ limits on memory and time; the judge (`fuzz.judge`) looks at the exit code, at w
 written.
 
 `--keep FOLDER` with a single case leaves its files there as they were before the command. A case that failed is made
-small by hand and added to `fuzz.corpus`, which `make test` runs as a whole.
+small by hand and added to `fuzz.corpus`. `make test` runs a share of both (`python -m fuzz share`), `make test-all` the
+whole corpus and 300 cases.
 """

@@ -1,4 +1,4 @@
-"""The fuzz suite: its corpus, 300 of its cases, and that it sees what it is there to see."""
+"""The fuzz suite: a share of its corpus and of its cases; all of the corpus and 300 cases are slow tests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-CASES = 300
 
 
 def fuzz(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -23,7 +22,12 @@ def fuzz(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="the suite forks and waits as Linux does")
 @pytest.mark.parametrize(
-    "arguments", [("corpus", "all"), ("--cases", str(CASES), "--processes", "1")], ids=["corpus", f"{CASES} cases"]
+    "arguments",
+    [
+        pytest.param(("share",), id="a share of both"),
+        pytest.param(("corpus", "all"), id="corpus", marks=pytest.mark.slow),
+        pytest.param(("--cases", "300", "--processes", "1"), id="300 cases", marks=pytest.mark.slow),
+    ],
 )
 def test_every_case_ends_in_success_or_in_one_clear_error(arguments: tuple[str, ...]) -> None:
     result = fuzz(*arguments)

@@ -1,4 +1,4 @@
-"""Cases that once failed, made small by hand, by name; `make test` runs them all.
+"""Cases that once failed, made small by hand, by name; `make test` runs a share of them, `make test-all` all.
 
 A name begins with the finding it is (`H4`, `M7 list`). An entry fills a folder and returns its commands, as a
 generator does; what it takes from a `Random` it must not need.
@@ -33,3 +33,13 @@ def entries() -> dict[str, Generator]:
     from fuzz.corpus import commands, datasets, runs, sources  # noqa: F401
 
     return dict(_entries)
+
+
+def share(step: int) -> dict[str, Generator]:
+    """Every `step`-th entry, and the first of each finding; 1: all."""
+    firsts = {name.split()[0]: name for name in reversed(entries())}
+    return {
+        name: entry
+        for number, (name, entry) in enumerate(entries().items())
+        if number % step == 0 or name in firsts.values()
+    }
