@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from fastsketch.config import ConvertConfig
@@ -37,3 +38,8 @@ def changed(**changes: object) -> ConvertConfig:
 def content(folder: Path) -> dict[str, bytes]:
     """Every file of a folder."""
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def die(*_: object, **__: object) -> None:
+    """End the process at once. It lies here, where a worker process can import it."""
+    os._exit(9)

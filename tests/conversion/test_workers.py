@@ -16,7 +16,8 @@ from pathlib import Path
 from subprocess import PIPE
 
 import pytest
-from converting import changed
+from _pytest.mark import ParameterSet
+from converting import changed, die
 
 from fastsketch import workers
 from fastsketch.conversion import convert, convert_dataset
@@ -61,13 +62,9 @@ def test_13_a_script_without_a_guard_is_told_what_to_do(shapes: Path, tmp_path: 
 def test_a_worker_that_is_killed_is_still_told_as_that(
     shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(convert, "_decode_chunk", _die)
+    monkeypatch.setattr(convert, "_decode_chunk", die)
     with pytest.raises(FastSketchError, match="a decoding process was killed, most likely for want of memory"):
         convert_dataset(open_source(shapes), tmp_path / "out", changed(workers=2))
-
-
-def _die(*_: object, **__: object) -> None:
-    os._exit(9)
 
 
 GROUP = """
@@ -147,9 +144,18 @@ def in_a_group(script: Path, *arguments: object) -> tuple[list[str], str, int]:
     return out.splitlines(), errors, process.returncode
 
 
-@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+def in_turn(*moments: tuple[object, ...]) -> list[ParameterSet]:
+    """Every moment with one of the two signals, in turn; with the other one it is a slow test."""
+    return [
+        pytest.param(number, *moment, marks=[pytest.mark.slow] if (place + turn) % 2 else [])
+        for place, moment in enumerate(moments)
+        for turn, number in enumerate(("SIGINT", "SIGTERM"))
+    ]
+
+
 @pytest.mark.parametrize(
-    ("moment", "delay"), [(1, 0), (1, 0.2), (2, 0), (3, 0), (3, 0.2), (3, 1), (4, 0), (10, 0), (23, 0), (23, 0.5)]
+    ("number", "moment", "delay"),
+    in_turn((1, 0), (1, 0.2), (2, 0), (3, 0), (3, 0.2), (3, 1), (4, 0), (10, 0), (23, 0), (23, 0.5)),
 )
 def test_a_signal_to_the_whole_group_is_the_parents(tmp_path: Path, number: str, moment: int, delay: float) -> None:
     """Terminals and schedulers send it to workers as well: no traceback of theirs, no pool that waits for ever."""
@@ -159,8 +165,7 @@ def test_a_signal_to_the_whole_group_is_the_parents(tmp_path: Path, number: str,
     assert (out, errors, code) == ([told] if moment <= 3 else ["entered", told], "", 0)
 
 
-@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
-@pytest.mark.parametrize(("moment", "delay"), [(1, 0), (2, 0.2), (3, 1), (10, 0)])
+@pytest.mark.parametrize(("number", "moment", "delay"), in_turn((1, 0), (2, 0.2), (3, 1), (10, 0)))
 def test_the_workers_of_another_thread_are_spared_too(tmp_path: Path, number: str, moment: int, delay: float) -> None:
     """Signals are the main thread's: the pool of another goes on to its end."""
     (tmp_path / "script.py").write_text(GROUP)
@@ -169,15 +174,18 @@ def test_the_workers_of_another_thread_are_spared_too(tmp_path: Path, number: st
     assert (sorted(out), errors, code) == (sorted(["entered", "done", told]), "", 0)
 
 
-@pytest.mark.parametrize(("number", "word", "code"), [("SIGINT", "interrupted", 130), ("SIGTERM", "terminated", 143)])
-@pytest.mark.parametrize("moment", [1, 2, 3, 4, 6, 8])
-def test_a_conversion_in_a_group_ends_with_a_word(
-    draw_shapes: Callable[..., Path], tmp_path: Path, number: str, word: str, code: int, moment: int
-) -> None:
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory, draw_shapes: Callable[..., Path]) -> Path:
+    """Sketches for more tasks than there are workers."""
+    return draw_shapes(tmp_path_factory.mktemp("many") / "in", per_class=200)
+
+
+@pytest.mark.parametrize(("number", "moment"), in_turn((1,), (2,), (3,), (4,), (6,), (8,)))
+def test_a_conversion_in_a_group_ends_with_a_word(many: Path, tmp_path: Path, number: str, moment: int) -> None:
     """And the same command continues it."""
-    source = draw_shapes(tmp_path / "in", per_class=200)
+    word, code = {"SIGINT": ("interrupted", 130), "SIGTERM": ("terminated", 143)}[number]
     (tmp_path / "script.py").write_text(COMMAND)
-    command = ["convert", str(source), str(tmp_path / "out"), "--size", "24", "--workers", "3"]
+    command = ["convert", str(many), str(tmp_path / "out"), "--size", "24", "--workers", "3"]
     _, errors, ended = in_a_group(tmp_path / "script.py", number, moment, *command)
     assert (errors.splitlines()[-1], ended) == (word, code)
     assert "Traceback" not in errors

@@ -29,6 +29,15 @@ BATCH, CLASSES, STORED = 16, 250, 256
 TOKENS = 95
 
 
+def different(*keys: str) -> list[str]:
+    """Names of recipes, the first of each of which some settings are the same."""
+    found: dict[tuple[object, ...], str] = {}
+    for name in recipe_names():
+        sections = load_recipe(name).model_dump(mode="json")
+        found.setdefault(tuple(str(sections[key.split(".")[0]][key.split(".")[1]]) for key in keys), name)
+    return list(found.values())
+
+
 @lru_cache
 def made(name: str) -> tuple[nn.Module, Preprocess]:
     """A recipe's model on the meta device, and what it is shown; once, for making it takes half as long as a test."""
@@ -100,6 +109,7 @@ def test_a_batch_becomes_a_loss(recipe: Recipe, outline: tuple[nn.Module, Prepro
     assert (loss.dtype, loss.device, loss.shape) == (torch.float32, gpu, ())
 
 
+@pytest.mark.parametrize("recipe_name", different("model.name", "optimizer.name"))
 def test_gradients_become_weights(recipe: Recipe, outline: tuple[nn.Module, Preprocess], gpu: torch.device) -> None:
     """Clipping, the optimizer and the moving average."""
     model, _ = outline
@@ -117,13 +127,13 @@ def test_gradients_become_weights(recipe: Recipe, outline: tuple[nn.Module, Prep
     assert all(state.device == gpu for values in optimizer.state.values() for state in values.values())
 
 
-@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("recipe_name", different("model.name", "model.tokens", "evaluation.flip"))
 def test_validation_reads_once_at_its_end(
-    recipe: Recipe, outline: tuple[nn.Module, Preprocess], gpu: torch.device, flip: bool
+    recipe: Recipe, outline: tuple[nn.Module, Preprocess], gpu: torch.device
 ) -> None:
     model, preprocess = outline
     model.to_empty(device=gpu)
     metrics, loader = accuracy_metrics(CLASSES).to(gpu), Loader()
     with torch.no_grad(), pytest.raises(DataDependentOutputException):
-        validate(model, preprocess, loader, metrics, flip=flip, precision=torch.float16)  # type: ignore[arg-type]
+        validate(model, preprocess, loader, metrics, flip=recipe.evaluation.flip, precision=torch.float16)  # type: ignore[arg-type]
     assert loader.taken == 2
