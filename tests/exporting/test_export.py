@@ -41,9 +41,14 @@ def onnx_file(run: Run) -> Path:
     return export_run(run, out=run.root / "module")[0].path
 
 
-@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[pytest.mark.slow] if kind in ("cnn", "vit") else []) for kind in MODELS]
+)
 def test_all_ways_agree(sketches: Path, data: DatasetMetadata, tmp_path: Path, kind: str) -> None:
-    """Validation, the files through Python, ONNX and .pt2; with mirror images and a temperature."""
+    """Validation, the files through Python, ONNX and .pt2; with mirror images and a temperature.
+
+    A model with ink tokens is a transformer and more, one with a larger head a CNN and more: the plain ones are slow.
+    """
     run = make_run(tmp_path / "run", data, sketches.parent / "data", flip=True, **MODELS[kind])
     outputs = evaluate_run(run, "val", device="cpu").outputs
     # Of a model that has learned nothing, evaluation finds a temperature that makes all classes alike.
@@ -130,8 +135,13 @@ def test_dense_shows_all_patches(sketches: Path, data: DatasetMetadata, tmp_path
 
 
 def test_a_file_that_says_something_else_is_not_kept(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = exporting._ask
-    monkeypatch.setattr(exporting, "_ask", lambda path: lambda images: asked(path)(images) + 2e-4)
+    opened = exporting._ask
+
+    def slightly_off(path: Path) -> Any:
+        ask = opened(path)
+        return lambda images: ask(images) + 2e-4
+
+    monkeypatch.setattr(exporting, "_ask", slightly_off)
     with pytest.raises(FastSketchError, match=r"model\.pt2 is not kept: it differs from the model by 2\.\de-04"):
         export_run(run, "torch", tmp_path)
     assert list(tmp_path.iterdir()) == []

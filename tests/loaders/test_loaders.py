@@ -143,12 +143,12 @@ def test_every_number_of_batches_can_be_left_out(opened: Open, epoch: int, drop_
 
 @pytest.mark.parametrize("world_size", [2, 3, 7])
 def test_ranks_in_training_are_disjoint_and_of_equal_length(opened: Open, world_size: int) -> None:
+    options = {"batch_size": 8, "shuffle": True, "drop_last": True, "world_size": world_size}
+    loaders = [opened(**options, rank=rank) for rank in range(world_size)]
     for epoch in (0, 1):
-        shares = []
-        for rank in range(world_size):
-            loader = opened(batch_size=8, shuffle=True, drop_last=True, rank=rank, world_size=world_size)
-            shares.append(indices(loader, epoch))
-            assert len(shares[-1]) == loader.samples == TRAIN // world_size // 8 * 8
+        shares = [indices(loader, epoch) for loader in loaders]
+        for share, loader in zip(shares, loaders, strict=True):
+            assert len(share) == loader.samples == TRAIN // world_size // 8 * 8
         assert len({index for share in shares for index in share}) == sum(map(len, shares))
 
 
