@@ -26,7 +26,9 @@ docs: install
 test: lint
 	$(BIN)/pytest -n auto --dist worksteal -m "not slow"
 
+# A Ray and an S3 server to ask; where they cannot be had, their tests are skipped.
 test-all: lint
+	-$(BIN)/python -m pip install -q -c constraints.txt -e '.[ray,s3]' --group servers
 	$(BIN)/pytest -n auto --dist worksteal
 
 # torch is named once more because timm's torchvision, of which we need none in particular, would bring its newest.
