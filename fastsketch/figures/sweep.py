@@ -68,7 +68,7 @@ def _history(axes: Axes, trials: Sequence[TriedPoint]) -> None:
             axes.scatter(places, heights, s=22, color=FULL if complete else GIVEN_UP, label=name, zorder=3)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="trial", ylabel="best val top-1")
-    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    axes.legend(frameon=False, fontsize=8, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))  # over no point
 
 
 def _over(axes: Axes, trials: Sequence[TriedPoint], key: str) -> None:
