@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from fastsketch.ink import PAPER
 from fastsketch.preprocess import HALF, Preprocess
-from fastsketch.training.validation import mean_probabilities
+from fastsketch.training.logits import mean_probabilities
 
 
 class ExportedGraph(nn.Module):

@@ -18,8 +18,8 @@ from fastsketch.inference.saved import SavedModel, Source
 from fastsketch.inference.sketch import Sketch, is_one, read_sketch
 from fastsketch.models.zoo import to_device
 from fastsketch.training.execution.precision import resolve_precision
+from fastsketch.training.logits import predict_logits
 from fastsketch.training.run.checkpoint import load_model
-from fastsketch.training.validation import predict_logits
 
 BATCH = 64
 """Sketches that a model is shown at once."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -14,7 +13,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from fastsketch.loaders import Loader
 from fastsketch.training.execution.distributed import World
-from fastsketch.training.execution.precision import autocast
+from fastsketch.training.logits import predict_logits
 
 
 class Scores(NamedTuple):
@@ -75,31 +74,3 @@ def validate(
         top1=float(values["top1"]),
         top5=float(values["top5"]),
     )
-
-
-def predict_logits(
-    model: nn.Module, preprocess: Callable[[Tensor], Tensor], images: Tensor, *, flip: bool, precision: torch.dtype
-) -> Tensor:
-    """What a model makes of images: the one way from stored pixels to logits, in validation and wherever it is asked.
-
-    Args:
-        model: In evaluation mode.
-        preprocess: What it is shown.
-        images: uint8 [B, 1, S, S], paper = 255.
-        flip: Take the mean of the class probabilities of each image and its mirror image.
-        precision: What the model computes in.
-
-    Returns:
-        float32 [B, C].
-    """
-    inputs = preprocess(images)
-    with autocast(inputs.device, precision):
-        logits: Tensor = model(inputs).float()
-        if flip:
-            logits = mean_probabilities(logits, model(inputs.flip(-1)).float())
-    return logits
-
-
-def mean_probabilities(first: Tensor, second: Tensor) -> Tensor:
-    """Logits of the mean of two predictions' class probabilities, float32 [B, C]: its logarithm."""
-    return torch.logaddexp(first.log_softmax(dim=1), second.log_softmax(dim=1)) - math.log(2)

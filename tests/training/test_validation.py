@@ -17,9 +17,10 @@ from fastsketch.models import create_model
 from fastsketch.models.zoo import to_device
 from fastsketch.preprocess import Preprocess
 from fastsketch.recipes import load_recipe
+from fastsketch.training.logits import mean_probabilities
 from fastsketch.training.run.checkpoint import save_model
 from fastsketch.training.run.directory import Run
-from fastsketch.training.validation import accuracy_metrics, mean_probabilities, validate
+from fastsketch.training.validation import accuracy_metrics, validate
 
 
 @pytest.fixture(scope="module")
