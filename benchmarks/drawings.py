@@ -20,7 +20,7 @@ def repeat_drawings(folder: Path, drawings: int, *, jitter: int = 0) -> None:
     Args:
         folder: Is made.
         drawings: How many in all, evenly over the classes.
-        jitter: Move each point of those that come again by up to so many units, seeded.
+        jitter: Move each point by up to so many units, seeded: then all are alike, those that come again and the first.
     """
     folder.mkdir()
     files = sorted((SHARED / "quickdraw-strokes").glob("*.ndjson.gz"))
@@ -31,7 +31,7 @@ def repeat_drawings(folder: Path, drawings: int, *, jitter: int = 0) -> None:
         with (folder / path.name.removesuffix(".gz")).open("w", encoding="utf-8") as out:
             for index in range(len(range(number, drawings, len(files)))):
                 record = {**records[index % len(records)], "key_id": f"{index:09d}"}
-                if jitter and index >= len(records):
+                if jitter:
                     record["drawing"] = _moved(record["drawing"], rng, jitter)
                 out.write(json.dumps(record) + "\n")
 

@@ -4,7 +4,7 @@
 
 Every measurement is a process of its own that does nothing else: a conversion, an epoch of the streaming loader, or the
 merge of two parts. The exponent of a growth is the slope of its logarithm over two decades: 1 is linear, 0 constant.
-The time that a conversion takes before its first drawing is measured by itself and subtracted, for it does not grow.
+What a conversion or an epoch takes before its first drawing is measured by itself and subtracted, for it does not grow.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -36,8 +37,9 @@ from .plots import save_figure
 COUNTS = (10_000, 100_000, 1_000_000)
 ROUNDS = (3, 3, 1)
 SIZE = 32
-FEW = 690
-"""Two drawings a class: what their conversion takes is all start."""
+BATCH = 256
+FEW = 345
+"""A drawing a class: what these take is all start."""
 
 TARGET = 50_000_000
 TARGET_SIZES = (64, 128)
@@ -94,6 +96,13 @@ if __name__ == "__main__":
 """
 
 
+class Start(NamedTuple):
+    """Seconds before the first drawing."""
+
+    convert: float
+    epoch: float
+
+
 @dataclass(frozen=True, slots=True)
 class Growth:
     """What so many drawings take.
@@ -140,7 +149,7 @@ def run(out: Path, *, quick: bool = False) -> Path:
     counts, rounds = ((1_000, 10_000), (1, 1)) if quick else (COUNTS, ROUNDS)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        start = _start_seconds(folder, rounds=1 if quick else 5)
+        start = _start(folder, rounds=1 if quick else 5)
         growths = [_growth(folder, count, times) for count, times in zip(counts, rounds, strict=True)]
         speeds = [_speed(folder, size, 2_000 if quick else SPEED_COUNT) for size in TARGET_SIZES]
     exponents = _exponents(growths, start)
@@ -149,7 +158,7 @@ def run(out: Path, *, quick: bool = False) -> Path:
     _print_extrapolated(extrapolated)
     settings = {"quick": quick, "size": SIZE, "jitter": JITTER, "workers": available_cpus()}
     path = write_results(
-        out, "scale", settings, [], start_seconds=start, growths=[asdict(each) for each in growths],
+        out, "scale", settings, [], start_seconds=start._asdict(), growths=[asdict(each) for each in growths],
         exponents=exponents, speeds=[asdict(each) for each in speeds], extrapolated=extrapolated,
     )  # fmt: skip
     _plot(path.with_suffix(".png"), growths, exponents)
@@ -168,13 +177,12 @@ def _measured(folder: Path, *arguments: object) -> dict[str, float]:
     return found
 
 
-def _start_seconds(folder: Path, rounds: int) -> float:
-    repeat_drawings(folder / "few", FEW)
-    times = [
-        _measured(folder, "convert", folder / "few", folder / f"few-{number}", SIZE)["seconds"]
-        for number in range(rounds)
-    ]
-    return statistics.median(times)
+def _start(folder: Path, rounds: int) -> Start:
+    repeat_drawings(folder / "few", FEW, jitter=JITTER)
+    datas = [folder / f"few-{number}" for number in range(rounds)]
+    converted = [_measured(folder, "convert", folder / "few", data, SIZE)["seconds"] for data in datas]
+    epochs = [_measured(folder, "epoch", data, BATCH)["seconds"] for data in datas]
+    return Start(statistics.median(converted), statistics.median(epochs))
 
 
 def _growth(folder: Path, count: int, rounds: int) -> Growth:
@@ -184,7 +192,7 @@ def _growth(folder: Path, count: int, rounds: int) -> Growth:
     for number in range(rounds):
         data = folder / f"data-{count}-{number}"
         converted.append(_measured(folder, "convert", strokes, data, SIZE))
-        epochs.append(_measured(folder, "epoch", data, 256))
+        epochs.append(_measured(folder, "epoch", data, BATCH))
     files = list(data.iterdir())
     growth = Growth(
         drawings=count,
@@ -219,14 +227,15 @@ def _speed(folder: Path, size: int, count: int) -> Speed:
 # ------------------------------------------------------------------------------------------------------- summaries
 
 
-def _exponents(growths: Sequence[Growth], start: float) -> dict[str, float]:
+def _exponents(growths: Sequence[Growth], start: Start) -> dict[str, float]:
     """Slopes of the logarithms over those of the numbers of drawings."""
     measured = {
-        "convert time": [statistics.median(each.convert_seconds) - start for each in growths],
+        "convert time": [statistics.median(each.convert_seconds) - start.convert for each in growths],
         "convert time, start included": [statistics.median(each.convert_seconds) for each in growths],
         "convert memory": [each.convert_mebibytes for each in growths],
         "decoder memory": [each.decoder_mebibytes for each in growths],
-        "epoch time": [statistics.median(each.epoch_seconds) for each in growths],
+        "epoch time": [statistics.median(each.epoch_seconds) - start.epoch for each in growths],
+        "epoch time, start included": [statistics.median(each.epoch_seconds) for each in growths],
         "epoch memory": [each.epoch_mebibytes for each in growths],
     }
     counts = np.log([each.drawings for each in growths])
@@ -247,16 +256,20 @@ def _extrapolated(speed: Speed, machines: int) -> dict[str, float]:
     }
 
 
-def _print_growths(growths: Sequence[Growth], exponents: dict[str, float], start: float) -> None:
+def _print_growths(growths: Sequence[Growth], exponents: dict[str, float], start: Start) -> None:
     titles = ("drawings", "convert s", "MiB", "decoder MiB", "epoch s", "MiB", "files", "MB")
-    table = Table(*titles, title=f"growth at {SIZE} px, start of {start:.2f} s included", title_justify="left")
+    table = Table(
+        *titles,
+        title=f"growth at {SIZE} px, starts of {start.convert:.2f} and {start.epoch:.3f} s included",
+        title_justify="left",
+    )
     for each in growths:
         table.add_row(
             f"{each.drawings:,}",
             f"{statistics.median(each.convert_seconds):.2f}",
             f"{each.convert_mebibytes:.0f}",
             f"{each.decoder_mebibytes:.0f}",
-            f"{statistics.median(each.epoch_seconds):.2f}",
+            f"{statistics.median(each.epoch_seconds):.3f}",
             f"{each.epoch_mebibytes:.0f}",
             f"{each.files}",
             f"{each.bytes / 1e6:,.0f}",
