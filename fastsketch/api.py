@@ -46,12 +46,12 @@ def convert(
 
     Args:
         source: A folder of images, a `filelist.txt`, or Quick, Draw! strokes (`.ndjson`, `.ndjson.gz`); or, without
-            a destination, a data set, which `format` is added to.
-        destination: The data set to write.
+            a destination, a data set, which `format` is added to. It may be at a URL.
+        destination: The data set to write, here or at a URL.
         size: Side of the square images in pixels.
         progress: Show a bar, and what came of it.
         settings: The other options of `fastsketch convert`, which are the attributes of `ConvertConfig`: `split`,
-            `seed`, `classes`, `resize`, `invert`, `clean_photo`, `strict`, `overwrite`, `workers`, `executor`,
+            `seed`, `classes`, `part`, `resize`, `invert`, `clean_photo`, `strict`, `overwrite`, `workers`, `executor`,
             `format`.
 
     Returns:

@@ -37,13 +37,14 @@ def convert_shown(source: Path, destination: Path | None, config: ConvertConfig,
     from fastsketch.sources.files import is_file
 
     converted = is_file(source / FILE_NAME)
+    more = "convert its source again with --format ffcv, dali or all"
     if destination is None:
         if not converted:
             raise ConfigError("no destination given", hint=f"fastsketch convert {written(source)} DATASET")
         if url_of(source):
             raise ConfigError(
                 f"{written(source)} is a data set already, and nothing is added to one at a URL",
-                hint="convert its source again with --format ffcv, dali or all",
+                hint=more,
             )
         if config.format == "pack":
             raise ConfigError(
@@ -54,7 +55,7 @@ def convert_shown(source: Path, destination: Path | None, config: ConvertConfig,
     if converted:
         raise ConfigError(
             f"{written(source)} is a data set already",
-            hint=f"add formats to it: fastsketch convert {written(source)} --format all",
+            hint=more if url_of(source) else f"add formats to it: fastsketch convert {source} --format all",
         )
     _convert_new(source, destination, config, screen)
     return destination

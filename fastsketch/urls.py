@@ -227,7 +227,7 @@ def _tried(path: Path, act: Callable[[Any, str], Result]) -> Result:
             return act(*_file_system(url))
         except FastSketchError:
             raise
-        except FileNotFoundError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:  # the latter is a local path's, below a file
             raise Gone(f"{url}: not there") from error
         except PermissionError as error:
             raise DataError(f"{url}: refused ({_reason(error)})", hint=CREDENTIALS) from error

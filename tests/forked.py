@@ -13,7 +13,6 @@ import importlib
 import json
 import os
 import runpy
-import select
 import signal
 import socket
 import subprocess
@@ -23,6 +22,7 @@ import threading
 import traceback
 from contextlib import suppress
 from functools import cache
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -82,13 +82,13 @@ class Forked(subprocess.Popen[str]):
         self.pid = int(self._told.readline())
 
     def _internal_poll(self, *_: Any, **__: Any) -> int | None:
-        if self.returncode is None and select.select([self._told], [], [], 0)[0]:
+        if self.returncode is None and wait([self._told], 0):
             self._end()
         return self.returncode
 
     def _wait(self, timeout: float | None) -> int:
         if self.returncode is None:
-            if not select.select([self._told], [], [], timeout)[0]:
+            if not wait([self._told], timeout):
                 raise subprocess.TimeoutExpired(self.args, timeout or 0)
             self._end()
         return self.returncode

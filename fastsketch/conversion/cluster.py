@@ -14,13 +14,14 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, TypeGuard, TypeVar
 
 import PIL
 
 from fastsketch.conversion.executors import SAME, Cluster, open_cluster
 from fastsketch.errors import FastSketchError, one_line
 from fastsketch.sources.sample import ImageSample, Sample
+from fastsketch.urls import url_of
 from fastsketch.version import __version__
 from fastsketch.workers import AHEAD, in_order
 
@@ -89,16 +90,21 @@ class _Answer(Generic[Result]):
 
 def _decode_there(decode: Callable[[list[Sample]], Result], samples: list[Sample]) -> _Answer[Result]:
     """Runs on a worker."""
-    paths = (str(sample.path) for sample in samples if isinstance(sample, ImageSample))
+    paths = [str(sample.path) for sample in samples if _is_on_disk(sample)]
     return _Answer(__version__, [path for path in paths if not os.access(path, os.R_OK)], decode(samples))
 
 
 def _anywhere(samples: list[Sample]) -> list[Sample]:
     """The same for a process in another folder."""
     return [
-        replace(sample, path=Path(os.path.abspath(sample.path))) if isinstance(sample, ImageSample) else sample
+        replace(sample, path=Path(os.path.abspath(sample.path))) if _is_on_disk(sample) else sample
         for sample in samples
     ]
+
+
+def _is_on_disk(sample: Sample) -> TypeGuard[ImageSample]:
+    """Whether it is an image file that a worker has to see as we do; a URL is the same from anywhere."""
+    return isinstance(sample, ImageSample) and url_of(sample.path) is None
 
 
 def _version(cluster: Cluster, module: str) -> str:

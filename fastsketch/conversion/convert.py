@@ -101,6 +101,8 @@ def convert_dataset(
         raise SystemExit(1)
     if config.part and config.format != "pack":
         raise ConfigError(f"a part is not trained on and needs no {config.format}", hint="give --format to merge")
+    if config.clean_photo and not config.executor:
+        require_opencv()
     destination_of(destination).check_apart(source.root)  # before anything is said of what is in it
     return carry_out(Plan.of(source, config), destination, config, progress)
 
@@ -112,8 +114,6 @@ def carry_out(plan: Plan, destination: str | Path, config: ConvertConfig, progre
         for root in plan.roots:
             place.check_apart(root)
         formats = _formats(config)
-        if config.clean_photo:
-            require_opencv()
         if complete := place.complete(plan.fingerprint, formats, plan.source):
             return complete
         if there := existing(place.data, plan, config, formats):

@@ -179,7 +179,7 @@ class Destination:
                 f"{self.partial} is in the way and not fastsketch's: the conversion would work there",
                 hint="rename it, or choose another destination",
             )
-        if others := [name for name in names if not is_work(name) or (self.partial / name).is_dir()]:
+        if others := [name for name in names if not _is_work(name) or (self.partial / name).is_dir()]:
             raise _foreign(self.partial, others)
 
     def complete(self, fingerprint: str, formats: Iterable[str], source: Source) -> DatasetMetadata | None:
@@ -286,7 +286,7 @@ class Destination:
         return names
 
 
-def is_work(name: str) -> bool:
+def _is_work(name: str) -> bool:
     """Whether a conversion calls a file so."""
     return name in (FILE_NAME, Journal.FILE_NAME) or bool(_PACK.fullmatch(name) or _EXPORTED.fullmatch(name))
 

@@ -13,20 +13,22 @@ from fastsketch.urls import look_up, read
 AT_ONCE = 16
 """Requests of a worker: an object store answers one in some 30 ms, however small the file is."""
 
-SMALL = 1 << 22
-"""Bytes of a file that is fetched ahead: 32 of them fit into a worker's memory, larger ones come one by one."""
+AHEAD = 1 << 27
+"""Bytes that are fetched ahead, of one task; what is more comes one by one."""
 
 
 def fetched(samples: Sequence[Sample]) -> Sequence[Sample]:
-    """The samples, with the content of those that are small and at URLs.
+    """The samples, with the content of those that are at URLs, as far as there is room for it.
 
     Raises:
         FastSketchError: One cannot be fetched. It was listed a moment ago: nothing is skipped because the network is
             gone, or the credentials.
     """
-    small = [
-        each for each in samples if isinstance(each, ImageSample) and each.bytes is not None and each.bytes < SMALL
-    ]
+    small, room = [], AHEAD
+    for each in samples:
+        if isinstance(each, ImageSample) and each.bytes is not None and each.bytes <= room:
+            small.append(each)
+            room -= each.bytes
     if not small:
         return samples
     contents = dict(zip(small, _threads().map(content_at_url, small), strict=True))

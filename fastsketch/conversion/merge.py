@@ -27,7 +27,7 @@ def merge_parts(
     """Put all parts of a conversion together.
 
     It is a conversion of what is stored already: interrupted, continued and refused as any other. One class at a time
-    is compared with its checksums, then copied, so that the memory is that of the largest class's ids.
+    is compared with its checksums, then copied, so that the memory is that of listing the largest class.
 
     Args:
         folders: The parts, in any order.

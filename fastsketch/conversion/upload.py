@@ -1,7 +1,7 @@
 """Data sets that go to a URL: converted on this machine's disk, then put there file by file, `dataset.json` last.
 
     <cache>/staging/NAME.partial         the work, as anywhere; it stays until all of it is at the URL
-    <cache>/staging/NAME.uploaded.json   which files are there already, by checksum
+    <cache>/staging/NAME.uploaded.json   which files at the URL are ours, and which of them are whole
     <cache>/staging/NAME.done            what is left to delete
 
 Until `dataset.json` is there, nothing at the URL reads as a data set; and what is replaced is none any more from the
@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from xxhash import xxh3_64_hexdigest
 
 from fastsketch import atomic
-from fastsketch.conversion.destination import Destination, is_work, recorded_names
+from fastsketch.conversion.destination import Destination, recorded_names
 from fastsketch.conversion.journal import Journal
 from fastsketch.errors import ConfigError, one_line
 from fastsketch.formats.files import FileRecord
@@ -44,12 +44,24 @@ def destination_of(path: str | Path) -> Destination:
     return Destination.of(path) if url_of(path) is None else UrlDestination.at(Path(path))
 
 
+class _Put(BaseModel):
+    """A file at the URL that is ours: its XXH3-128 and what it is known by there, once it is whole."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    xxh3: str = ""
+    stamp: str = ""
+
+
 class _Uploaded(BaseModel):
-    """Name → XXH3-128 of the files that were put at the URL."""
+    """Name → file of all that was put at the URL, or is about to be, or was of the data set that is replaced.
+
+    Of what is there without a `dataset.json` nothing else is taken for ours: `train.beton` is a common name.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
-    files: dict[str, str] = {}
+    files: dict[str, _Put] = {}
 
     @classmethod
     def read(cls, path: Path) -> _Uploaded:
@@ -57,6 +69,10 @@ class _Uploaded(BaseModel):
             return cls.model_validate_json(path.read_bytes())
         except (FileNotFoundError, ValidationError):
             return cls()
+
+    def save(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic.write_text(path, self.model_dump_json())
 
 
 @dataclass(frozen=True)
@@ -144,8 +160,8 @@ class UrlDestination(Destination):
     def publish(self, *, overwrite: bool) -> None:
         """Put the finished `partial` at the URL, and delete it here.
 
-        Files that an earlier call has put there are not put there again: those of the same checksum, as long as there
-        is one of their length. `dataset.json` is the first that goes of an earlier data set, and comes last.
+        Files that an earlier call has put there are not put there again: those of the same checksum, as long as what
+        is there is what was there then. `dataset.json` is the first that goes of an earlier data set, and comes last.
 
         Raises:
             ConfigError: Meanwhile something that is not ours came in the way.
@@ -154,25 +170,32 @@ class UrlDestination(Destination):
         metadata = DatasetMetadata.load(self.partial)
         files = [file for record in metadata.splits.values() for file in record.all_files()]
         stale = self._stale(overwrite=overwrite)
+        uploaded = _Uploaded.read(self._uploaded)
+        # Without `dataset.json` nothing but this says that they are ours.
+        uploaded.files = {name: uploaded.files.get(name, _Put()) for name in {*uploaded.files, *stale}}
+        uploaded.save(self._uploaded)
         # What says that all else is whole goes first.
         unwanted = stale - {file.name for file in files}
         for name in sorted(unwanted, key=lambda name: (name != FILE_NAME, name)):
             remove(self.url / name)
-        uploaded = _Uploaded.read(self._uploaded)
         for number, file in enumerate(files, start=1):
             if not self._is_there(file, uploaded):
                 log.info("%s: %d of %d, %s MB", file.name, number, len(files), f"{file.bytes / 1e6:,.0f}")
+                uploaded.files[file.name] = _Put()
+                uploaded.save(self._uploaded)
                 upload(self.partial / file.name, self.url / file.name)
-                uploaded.files[file.name] = file.xxh3
-                atomic.write_text(self._uploaded, uploaded.model_dump_json())
+                if there := look_up(self.url / file.name):
+                    uploaded.files[file.name] = _Put(xxh3=file.xxh3, stamp=there.stamp)
+                    uploaded.save(self._uploaded)
         upload(self.partial / FILE_NAME, self.url / FILE_NAME)
         self._clear_up()
 
     def _is_there(self, file: FileRecord, uploaded: _Uploaded) -> bool:
-        if uploaded.files.get(file.name) != file.xxh3:
+        put = uploaded.files.get(file.name)
+        if put is None or put.xxh3 != file.xxh3:
             return False
         there = look_up(self.url / file.name)
-        return there is not None and there.bytes == file.bytes
+        return there is not None and (there.bytes, there.stamp) == (file.bytes, put.stamp)
 
     def _stale(self, *, overwrite: bool) -> set[str]:
         """The names of all that is at the URL; all of it is ours.
@@ -197,8 +220,8 @@ class UrlDestination(Destination):
                     f"{written(self.url / FILE_NAME)} is damaged: --overwrite cannot tell what it may delete",
                     hint=f"delete {written(self.url)} yourself, or choose another destination",
                 ) from error
-        elif all(is_work(name) for name in there):  # an interrupted upload's
-            ours |= {*there}
+        else:  # an interrupted upload's
+            ours |= _Uploaded.read(self._uploaded).files.keys()
         if others := [name for name, entry in there.items() if name not in ours or entry.folder]:
             more = f" and {len(others) - 1} more" if len(others) > 1 else ""
             raise ConfigError(

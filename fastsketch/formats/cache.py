@@ -13,6 +13,7 @@ the checksum and gives the file its name; the file under the others' mappings st
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -348,4 +349,5 @@ def _work(tasks: SimpleQueue[tuple[Future[None], Callable[[], None]]]) -> None:
 
 
 def _disk(path: Path, error: OSError) -> FastSketchError:
-    return FastSketchError(f"{path}: {error.strerror or error}", hint=FULL)
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return FastSketchError(f"{path}: {error.strerror or error}", hint=FULL if full else "the same command goes on")

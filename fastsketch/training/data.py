@@ -50,5 +50,5 @@ def open_data(recipe: Recipe, dataset: DatasetMetadata, device: torch.device, wo
     # Of all other files damage is known before a second epoch begins; what is at a URL and not read is not fetched.
     read = {*split_parts(config.train_split), "val" if val else ""}
     splits = [record for name, record in dataset.splits.items() if name in read or url_of(folder) is None]
-    others = splits if config.verify and world.leads else ()
+    others = splits if config.verify and world.local_rank == 0 else ()  # each machine may have a copy of its own
     return TrainingData(train, val, Verifier(folder, others, verified))

@@ -293,9 +293,13 @@ class Trainer:
 
 
 def _execution(recipe: Recipe, size: int, device: torch.device, world: World) -> ExecutionConfig:
-    """How a step runs: as rank 0 resolves it. Each machine remembers what it tuned, but all compile together."""
+    """How a step runs: as rank 0 resolves it. Each machine remembers what it tuned, but all compile together.
+
+    How much of a batch fits into memory is each machine's own.
+    """
     found = resolve_execution(recipe, size, device)
-    return ExecutionConfig(**json.loads(world.first(json.dumps(asdict(found)), device)))
+    leading = ExecutionConfig(**json.loads(world.first(json.dumps(asdict(found)), device)))
+    return replace(leading, micro_batch=found.micro_batch)
 
 
 def _preprocess(recipe: Recipe, dataset: DatasetMetadata, model: nn.Module, size: int) -> Preprocess:

@@ -296,6 +296,7 @@ def test_labels_and_ink_of_a_merge_are_those_of_its_pixels(parts: list[Path], tm
 def test_the_slurm_array_of_the_docs_with_a_task_and_the_merge_killed(tmp_path: Path) -> None:
     """Four tasks at once, as four machines would run them; whatever was killed is run again, as a scheduler does."""
     [array] = [text for text in blocks(DOCS / "clusters.md", "bash") if "#SBATCH --array" in text]
+    array = array.replace("n=64", "n=4")
     [merge] = [line for text in blocks(DOCS / "clusters.md", "sh") for line in text.splitlines() if " merge " in line]
     (tmp_path / "quickdraw").mkdir()
     for name in ("ant", "bee", "cat", "dog", "eel", "fox"):
@@ -312,7 +313,7 @@ def test_the_slurm_array_of_the_docs_with_a_task_and_the_merge_killed(tmp_path: 
     def begin(script: str, task: int = 0, killed: bool = False) -> subprocess.Popen[bytes]:
         """As Slurm would; without a task, the whole."""
         path = f"{tmp_path / ('killed' if killed else 'whole')}{os.pathsep}{os.environ['PATH']}"
-        environment = {**os.environ, "PATH": path, "SLURM_ARRAY_TASK_ID": f"{task}", "SLURM_ARRAY_TASK_COUNT": "4"}
+        environment = {**os.environ, "PATH": path, "SLURM_ARRAY_TASK_ID": f"{task}"}
         return subprocess.Popen(["bash", "-c", f"set -e\n{script}"], cwd=tmp_path, env=environment)
 
     tasks = [begin(array, task, killed=task == 3) for task in range(1, 5)]

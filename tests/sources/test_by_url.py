@@ -102,7 +102,7 @@ def test_a_large_image_is_not_fetched_ahead(tmp_path: Path, monkeypatch: pytest.
     classes(tmp_path / "raw")
     (tmp_path / "raw/bee/large.png").write_bytes(bytes(10_000))
     put(tmp_path / "raw", "unsteady://b")
-    monkeypatch.setattr(fetch, "SMALL", 0)
+    monkeypatch.setattr(fetch, "AHEAD", 1_000)  # some of the others neither
     monkeypatch.setattr(gray, "LARGEST_FILE", 9_999)
     ours = converted(tmp_path / "raw", tmp_path / "ours")
     assert converted("unsteady://b", tmp_path / "theirs") == ours

@@ -24,6 +24,7 @@ from fastsketch.formats.verification import Verifier
 from fastsketch.recipes import load_recipe
 from fastsketch.training import checkpointer
 from fastsketch.training.assurance import assured
+from fastsketch.training.data import open_data
 from fastsketch.training.execution.distributed import RefusedElsewhere, World
 from fastsketch.training.fit import fit
 from fastsketch.training.run import stop
@@ -219,15 +220,31 @@ def test_a_run_that_is_stopped_waits_for_no_file(tmp_path: Path) -> None:
     assert not [thread for thread in threading.enumerate() if thread.name == "verifier"]
 
 
-def test_all_but_the_first_process_end_without_a_line_of_their_own() -> None:
-    class Elsewhere(World):
-        def agreed(self, decision: bool, device: torch.device) -> bool:
-            assert not self.leads
-            return True
+@pytest.mark.parametrize(("rank", "error"), [(0, DataError), (1, RefusedElsewhere)])
+def test_what_another_process_finds_ends_all_and_the_first_one_says_so(rank: int, error: type[Exception]) -> None:
+    answers = iter([False, True])  # nobody is reading any more, and somebody has found damage
 
-    world, device = Elsewhere(1, 1, 2), torch.device("cpu")
-    with Verifier(Path(), ()) as verifier, pytest.raises(RefusedElsewhere):
+    class Elsewhere(World):
+        def anywhere(self, found: bool, device: torch.device) -> bool:
+            assert not found
+            return next(answers)
+
+    world, device = Elsewhere(rank, rank, 2), torch.device("cpu")
+    with Verifier(Path(), ()) as verifier, pytest.raises(error) as caught:
         assured(verifier, StopController(None, 5, world, device), lambda: None, world, device)
+    assert rank or "another machine's copy of the data set is damaged" in str(caught.value)
+    assert next(answers, None) is None
+
+
+def test_one_process_of_each_machine_reads_what_the_loaders_do_not(tmp_path: Path) -> None:
+    """A copy of one's own may be damaged where the first machine's is not."""
+    dataset = write_pack(tmp_path / "data", {"train": 16, "val": 4, "test": 4}, SIZE)
+    read = {}
+    for rank, local_rank in ((0, 0), (1, 1), (2, 0), (3, 1)):
+        data = open_data(recipe(tmp_path / "data"), dataset, torch.device("cpu"), World(rank, local_rank, 4))
+        read[rank] = [file.name for file in data.verifier._files]
+    assert read[0] == read[2] != []
+    assert read[1] == read[3] == []
 
 
 @pytest.mark.slow

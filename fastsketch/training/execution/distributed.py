@@ -189,6 +189,10 @@ class World:
         dist.broadcast(flag, src=0)
         return bool(flag)
 
+    def anywhere(self, found: bool, device: torch.device) -> bool:
+        """Whether any process found it, told to all of them. With several processes this waits for all."""
+        return bool(self.sum(torch.tensor(int(found), device=device)))
+
     def first(self, words: str, device: torch.device) -> str:
         """What rank 0 says, in every process. With several processes this waits for all."""
         if self.size == 1:
