@@ -27,7 +27,7 @@ from fastsketch.conversion import convert, convert_dataset, executors
 from fastsketch.conversion.executors import Cluster
 from fastsketch.errors import BackendMissing, ConfigError, FastSketchError
 from fastsketch.sources import open_source
-from fastsketch.sources.sample import StrokeSample
+from fastsketch.sources.sample import ImageSample, StrokeSample
 
 CHUNK = 1
 """With which a task on a cluster has four samples: the 60 shapes are 15 tasks."""
@@ -399,3 +399,15 @@ def test_a_cluster_without_workers_is_told_once(
     with caplog.at_level(logging.INFO, "fastsketch"):
         assert len(list(clustering.decode_on_cluster(len, chunks(9), "dask://a:1", 1))) == 9
     assert [record.getMessage() for record in caplog.records] == ["dask://a:1 has no workers now: waiting for some"]
+
+
+def test_a_url_is_the_same_for_all_machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path is made absolute and has to be seen there, what is at a URL neither."""
+    monkeypatch.chdir(tmp_path)
+    there = ImageSample("cat/1.png", Path("s3:/bucket/cat/1.png"), bytes=9)
+    assert clustering._anywhere([there, ImageSample("dog/1.png", Path("dog/1.png"))]) == [
+        there,
+        ImageSample("dog/1.png", tmp_path / "dog/1.png"),
+    ]
+    answer = clustering._decode_there(len, [there, ImageSample("dog/1.png", tmp_path / "dog/1.png")])
+    assert (answer.unseen, answer.result) == ([str(tmp_path / "dog/1.png")], 2)

@@ -282,3 +282,25 @@ def test_parts_at_urls(raw: Path, cache: Path, tmp_path: Path, expected: dict[st
         )
         assert "dataset.json" in held(f"unsteady://parts/{number}")
     assert left(cache) == []
+
+
+def test_what_somebody_else_has_put_there_in_between_is_put_there_again(
+    raw: Path, expected: dict[str, bytes], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under the same name and in the same length, as with other settings: it is not what was noted."""
+    upload, put = uploading.upload, []
+
+    def broken_off(path: Path, url: Path) -> None:
+        if len(put) == 2:
+            raise FastSketchError("the network is gone")
+        upload(path, url)
+        put.append(url.name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(uploading, "upload", broken_off)
+        with pytest.raises(FastSketchError):
+            convert(raw)
+    files = fsspec.filesystem("unsteady")
+    files.pipe_file(f"/bucket/data/{put[0]}", bytes(len(expected[put[0]])))
+    convert(raw)
+    assert held(URL) == expected
