@@ -144,7 +144,8 @@ class DatasetMetadata(_Model):
             raise ValueError("two classes have the same name")
         if self.part and self.classes != self.part.part.of(self.part.classes):
             raise ValueError(f"the classes are not those of part {self.part.part}")
-        if self.part and not self.part.adds_up(self.splits, len(self.skipped)):
+        sizes = {name: (split.samples, split.files["ids"].bytes) for name, split in self.splits.items() if self.part}
+        if self.part and not self.part.adds_up(sizes, len(self.skipped)):
             raise ValueError("the classes of the part do not add up to its splits")
         if not self.splits or list(self.splits) != [split for split in SPLITS if split in self.splits]:
             raise ValueError(f"splits are some of {', '.join(SPLITS)}, in this order")

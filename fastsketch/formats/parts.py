@@ -7,14 +7,11 @@ its part records the checksums, so that `merge` finds damage before it copies a 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
 
 from fastsketch.errors import ConfigError
-
-if TYPE_CHECKING:
-    from fastsketch.formats.metadata import SplitRecord
 
 Each = TypeVar("Each")
 
@@ -90,15 +87,14 @@ class PartRecord(_Model):
     classes: Annotated[list[Name], Field(min_length=1)]
     units: list[UnitRecord]
 
-    def adds_up(self, splits: Mapping[str, SplitRecord], skipped: int) -> bool:
-        """Whether the units are, together, these splits and so many samples that were skipped."""
-        sums = {name: (split.samples, split.files["ids"].bytes) for name, split in splits.items()}
+    def adds_up(self, splits: Mapping[str, tuple[int, int]], skipped: int) -> bool:
+        """Whether the units are, together, so many samples and bytes of ids by split, and so many that were skipped."""
         found = {
             name: (sum(each.samples for each in extents), sum(each.id_bytes for each in extents))
             for name in {name for unit in self.units for name in unit.splits}
             if (extents := [unit.splits[name] for unit in self.units if name in unit.splits])
         }
-        return found == sums and skipped == sum(unit.skipped for unit in self.units)
+        return found == splits and skipped == sum(unit.skipped for unit in self.units)
 
     @model_validator(mode="after")
     def _consistent(self) -> PartRecord:
