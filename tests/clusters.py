@@ -10,12 +10,56 @@ import time
 from pathlib import Path
 from typing import Any
 
+from converting import CONFIG
+
+from fastsketch.config import ConvertConfig
 from fastsketch.conversion import convert
 from fastsketch.conversion.reading import Reading
 from fastsketch.errors import BackendMissing
 from fastsketch.sources.sample import Sample
 
 DECODE = convert._decode_chunk
+
+KILLED = """
+import os, signal, sys
+from fastsketch.conversion import convert as convert
+from fastsketch.conversion.journal import Journal
+from fastsketch_cli.app import main
+
+def save(journal, partial, save=Journal.save):
+    save(journal, partial)
+    if journal.done >= 20:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Journal.save = save
+convert.JOURNAL_SECONDS = 0
+convert.CHUNK = 1
+sys.argv = ["fastsketch", *sys.argv[1:]]
+main()
+"""
+"""The command, killed in the middle."""
+
+WAITING = """
+import sys
+from functools import partial
+from pathlib import Path
+from fastsketch.conversion import convert as convert
+from fastsketch_cli.app import main
+
+sys.path.append(sys.argv.pop(1))
+import clusters
+
+convert._decode_chunk = partial(clusters.wait_for, Path(sys.argv.pop(1)))
+convert.CHUNK = 1
+sys.argv = ["fastsketch", *sys.argv[1:]]
+main()
+"""
+"""The command, with workers that wait for a file."""
+
+
+def on(url: str) -> ConvertConfig:
+    """CONFIG, on a cluster."""
+    return CONFIG.model_copy(update={"workers": 0, "executor": url})
 
 
 def die_once(folder: Path, id: str, samples: list[Sample], reading: Reading) -> Any:

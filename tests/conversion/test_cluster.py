@@ -19,6 +19,7 @@ from typing import Any
 
 import clusters
 import pytest
+from clusters import KILLED, WAITING, on
 from converting import CONFIG, content
 
 from fastsketch.config import ConvertConfig, validated
@@ -63,10 +64,6 @@ def local(tmp_path_factory: pytest.TempPathFactory, shapes: Path) -> dict[str, b
 @pytest.fixture(autouse=True)
 def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(convert, "CHUNK", CHUNK)
-
-
-def on(url: str) -> ConvertConfig:
-    return CONFIG.model_copy(update={"workers": 0, "executor": url})
 
 
 def refused(shapes: Path, folder: Path, url: str) -> FastSketchError:
@@ -128,26 +125,6 @@ def test_a_worker_that_is_killed_costs_no_byte(
     assert content(tmp_path / "data") == local
 
 
-KILLED = """
-import os, signal, sys
-from fastsketch.conversion import convert as convert
-from fastsketch.conversion.journal import Journal
-from fastsketch_cli.app import main
-
-def save(journal, partial, save=Journal.save):
-    save(journal, partial)
-    if journal.done >= 20:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-Journal.save = save
-convert.JOURNAL_SECONDS = 0
-convert.CHUNK = 1
-sys.argv = ["fastsketch", *sys.argv[1:]]
-main()
-"""
-"""The command, killed in the middle."""
-
-
 def test_a_driver_that_is_killed_continues(
     shapes: Path, tmp_path: Path, url: str, local: dict[str, bytes], dask: Any
 ) -> None:
@@ -163,23 +140,6 @@ def test_a_driver_that_is_killed_continues(
 
 
 # --------------------------------------------------------------------------------------------------- what is under way
-
-WAITING = """
-import sys
-from functools import partial
-from pathlib import Path
-from fastsketch.conversion import convert as convert
-from fastsketch_cli.app import main
-
-sys.path.append(sys.argv.pop(1))
-import clusters
-
-convert._decode_chunk = partial(clusters.wait_for, Path(sys.argv.pop(1)))
-convert.CHUNK = 1
-sys.argv = ["fastsketch", *sys.argv[1:]]
-main()
-"""
-"""The command, with workers that wait for a file."""
 
 
 def test_ctrl_c_cancels_what_is_under_way(shapes: Path, tmp_path: Path, url: str, dask: Any) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import clusters
 import pytest
+from clusters import KILLED, WAITING, on
 from converting import CONFIG, content
 
 from fastsketch.conversion import cluster as clustering
@@ -113,10 +114,6 @@ def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(convert, "CHUNK", 1)  # tasks of four samples
 
 
-def on(url: str) -> Any:
-    return CONFIG.model_copy(update={"workers": 0, "executor": url})
-
-
 def test_the_bytes_are_those_of_this_machine(
     shapes: Path, tmp_path: Path, head: Head, local: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,26 +133,6 @@ def test_a_worker_that_is_killed_costs_no_byte(
     assert content(tmp_path / "data") == local
 
 
-KILLED = """
-import os, signal, sys
-from fastsketch.conversion import convert as convert
-from fastsketch.conversion.journal import Journal
-from fastsketch_cli.app import main
-
-def save(journal, partial, save=Journal.save):
-    save(journal, partial)
-    if journal.done >= 20:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-Journal.save = save
-convert.JOURNAL_SECONDS = 0
-convert.CHUNK = 1
-sys.argv = ["fastsketch", *sys.argv[1:]]
-main()
-"""
-"""The command, killed in the middle."""
-
-
 @pytest.mark.parametrize("own", [False, True], ids=["by its address", "of this machine"])
 def test_a_driver_that_is_killed_continues(
     shapes: Path, tmp_path: Path, head: Head, local: dict[str, bytes], own: bool
@@ -172,23 +149,6 @@ def test_a_driver_that_is_killed_continues(
     assert result.returncode == 0, result.stderr
     assert result.stderr.splitlines() == ["continuing after 20 samples"]  # Ray says nothing
     assert content(tmp_path / "data") == local
-
-
-WAITING = """
-import sys
-from functools import partial
-from pathlib import Path
-from fastsketch.conversion import convert as convert
-from fastsketch_cli.app import main
-
-sys.path.append(sys.argv.pop(1))
-import clusters
-
-go = Path(sys.argv.pop(1))
-convert._decode_chunk = partial(clusters.wait_for, go)
-sys.argv = ["fastsketch", *sys.argv[1:]]
-main()
-"""
 
 
 @pytest.mark.parametrize(("number", "word"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")])
