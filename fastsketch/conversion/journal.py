@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 from fastsketch import atomic
 from fastsketch.errors import DataError
 from fastsketch.formats.metadata import Skipped
-from fastsketch.formats.names import image_name, images_per_file, pack_names
+from fastsketch.formats.names import column_name, images_per_file, pack_names
 from fastsketch.sources.sample import SPLITS, Source
 
 log = logging.getLogger(__name__)
@@ -173,9 +173,9 @@ class Journal(BaseModel):
         """A file that is shorter than the journal says, or not there; those of empty splits may be gone already."""
         for split, lengths in self.lengths.items():
             expected = {name: lengths[column] for column, name in pack_names(split).items()}
-            left, most = expected.pop(image_name(split, 0)), images_per_file(size) * size**2
+            left, most = expected.pop(column_name(split, "images")), images_per_file(size) * size**2
             for number in range(-(-left // most)):
-                expected[image_name(split, number)] = min(most, left - number * most)
+                expected[column_name(split, "images", number)] = min(most, left - number * most)
             for name, length in expected.items():
                 path = partial / name
                 if length and (not path.is_file() or path.stat().st_size < length):

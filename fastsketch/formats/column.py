@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -20,7 +19,7 @@ class Column:
         most: Bytes of a file.
     """
 
-    def __init__(self, folder: Path, name: Callable[[int], str], most: int = sys.maxsize) -> None:
+    def __init__(self, folder: Path, name: Callable[[int], str], most: int) -> None:
         self._folder, self._name, self._most = folder, name, most
         self._open(0)
 

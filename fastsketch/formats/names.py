@@ -18,14 +18,15 @@ def pack_names(split: str, image_files: int = 1) -> dict[str, str]:
 
     They come as columns of their own, `images-00001`, after the first.
     """
-    images = {"images": image_name(split, 0)}
-    images |= {f"images-{number:05d}": image_name(split, number) for number in range(1, image_files)}
-    return images | {column: f"{split}.{suffix}" for column, suffix in COLUMNS.items() if column != "images"}
+    first, *others = COLUMNS
+    more = {f"{first}-{number:05d}": column_name(split, first, number) for number in range(1, image_files)}
+    return {first: column_name(split, first)} | more | {column: column_name(split, column) for column in others}
 
 
-def image_name(split: str, number: int) -> str:
-    """The name of a split's file of images: the first is called as a single one is."""
-    return f"{split}.images-{number:05d}.u8" if number else f"{split}.{COLUMNS['images']}"
+def column_name(split: str, column: str, number: int = 0) -> str:
+    """The name of one of a column's files: the first is called as a single one is."""
+    name, _, suffix = COLUMNS[column].partition(".")
+    return f"{split}.{name}-{number:05d}.{suffix}" if number else f"{split}.{COLUMNS[column]}"
 
 
 def images_per_file(size: int) -> int:

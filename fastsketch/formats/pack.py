@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import json
 import mmap
+import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -34,7 +35,7 @@ from fastsketch.formats.fetched import FetchedImages
 from fastsketch.formats.files import BLOCK, FileRecord, blocks
 from fastsketch.formats.images import ImageFiles
 from fastsketch.formats.metadata import DatasetMetadata, split_parts
-from fastsketch.formats.names import image_name, images_per_file, pack_names
+from fastsketch.formats.names import COLUMNS, column_name, images_per_file, pack_names
 from fastsketch.ink import PATCH
 from fastsketch.urls import url_of
 
@@ -50,10 +51,11 @@ class PackWriter:
 
     def __init__(self, folder: Path, split: str, size: int) -> None:
         self._split = split
-        self._columns = {"images": Column(folder, partial(image_name, split), images_per_file(size) * size**2)}
-        for column, name in pack_names(split).items():
-            if column != "images":
-                self._columns[column] = Column(folder, [name].__getitem__)
+        most = {"images": images_per_file(size) * size**2}
+        self._columns = {
+            column: Column(folder, partial(column_name, split, column), most.get(column, sys.maxsize))
+            for column in COLUMNS
+        }
 
     def append(
         self,
