@@ -50,22 +50,30 @@ def exclusive(
 
 def _locked(folder: Path) -> int | None:
     """A descriptor that holds the folder; None if another process does."""
-    import fcntl
-
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    except OSError as error:
-        log.debug("%s cannot be locked: %s", folder, error)
     # Between opening and locking, whoever held it may have finished and renamed it.
-    if folder.exists() and os.path.samestat(os.fstat(descriptor), folder.stat()):
+    if (
+        _take(descriptor, folder, wait=False)
+        and folder.exists()
+        and os.path.samestat(os.fstat(descriptor), folder.stat())
+    ):
         return descriptor
     os.close(descriptor)
     return None
+
+
+def _take(descriptor: int, path: Path, *, wait: bool) -> bool:
+    """Lock what is open, as soon as it is free or only if it is; whether it is ours then."""
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        log.debug("%s cannot be locked: %s", path, error)
+    return True
 
 
 @contextmanager
@@ -80,19 +88,12 @@ def held(path: Path, *, wait: bool) -> Iterator[bool]:
         Whether it is held. File systems that know no locks are trusted.
     """
     try:
-        import fcntl
+        import fcntl  # noqa: F401
     except ImportError:  # Windows
         yield True
         return
     descriptor = os.open(path, os.O_RDONLY) if path.is_dir() else os.open(path, os.O_RDWR | os.O_CREAT)
     try:
-        ours = True
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            ours = False
-        except OSError as error:
-            log.debug("%s cannot be locked: %s", path, error)
-        yield ours
+        yield _take(descriptor, path, wait=wait)
     finally:
         os.close(descriptor)
