@@ -57,5 +57,11 @@ def one_line(text: object, limit: int | None = None) -> str:
     return "".join(letter if _shows(letter) else letter.encode("unicode_escape").decode() for letter in text)
 
 
+def reason_of(error: BaseException) -> str:
+    """What went wrong, on one line: the system's words for its errors, the library's for its own, at least a name."""
+    said = error.strerror if isinstance(error, OSError) else None
+    return one_line(said or str(error) or type(error).__name__, 200)
+
+
 def _shows(letter: str) -> bool:
     return letter.isprintable() or unicodedata.category(letter) == "Zs"

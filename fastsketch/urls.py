@@ -21,7 +21,7 @@ from pathlib import Path, PurePath
 from time import sleep
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 
-from fastsketch.errors import BackendMissing, ConfigError, DataError, FastSketchError, one_line
+from fastsketch.errors import BackendMissing, ConfigError, DataError, FastSketchError, one_line, reason_of
 from fastsketch.optional import import_optional
 
 log = logging.getLogger(__name__)
@@ -230,11 +230,11 @@ def _tried(path: Path, act: Callable[[Any, str], Result]) -> Result:
         except (FileNotFoundError, NotADirectoryError) as error:  # the latter is a local path's, below a file
             raise Gone(f"{url}: not there") from error
         except PermissionError as error:
-            raise DataError(f"{url}: refused ({_reason(error)})", hint=CREDENTIALS) from error
+            raise DataError(f"{url}: refused ({reason_of(error)})", hint=CREDENTIALS) from error
         except Exception as error:  # botocore's, aiohttp's, google.auth's, ...: fsspec translates but some
             if wait is None:
-                raise FastSketchError(f"{url}: {_reason(error)}", hint=f"{AGAIN}; {CREDENTIALS}") from error
-            log.debug("%s: %s; trying again in %.1f s", url, _reason(error), wait)
+                raise FastSketchError(f"{url}: {reason_of(error)}", hint=f"{AGAIN}; {CREDENTIALS}") from error
+            log.debug("%s: %s; trying again in %.1f s", url, reason_of(error), wait)
             sleep(wait)
     raise AssertionError("the last try returns or raises")
 
@@ -261,7 +261,3 @@ def _file_system(url: str) -> tuple[Any, str]:
     if files.async_impl:
         _clients[os.getpid(), f"{scheme}:", host] = files
     return files, path
-
-
-def _reason(error: Exception) -> str:
-    return one_line(getattr(error, "strerror", None) or str(error) or type(error).__name__, 200)

@@ -21,7 +21,7 @@ from fastsketch.conversion.paper import Look, as_ink_on_paper, look_at
 from fastsketch.conversion.reading import Reading as Reading
 from fastsketch.conversion.resample import RESAMPLING as RESAMPLING
 from fastsketch.conversion.resample import resized
-from fastsketch.errors import FastSketchError, one_line
+from fastsketch.errors import FastSketchError, one_line, reason_of
 from fastsketch.ink import PAPER
 from fastsketch.sources.quickdraw import parse_points
 from fastsketch.sources.sample import ContentSample, Sample, StoredSample, StrokeSample
@@ -117,8 +117,7 @@ def _told() -> Iterator[None]:
     except Exception as error:
         # For a damaged file Pillow raises, depending on the format, OSError, ValueError, SyntaxError, MemoryError and
         # DecompressionBombError, but also struct.error, TypeError, AttributeError and whatever else comes up in it.
-        reason = error.strerror if isinstance(error, OSError) else None
-        raise DecodeError(one_line(reason or str(error) or type(error).__name__, 200)) from error
+        raise DecodeError(reason_of(error)) from error
 
 
 def _stored(pixels: npt.NDArray[np.uint8], reading: Reading) -> Seen:
