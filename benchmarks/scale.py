@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import statistics
 import subprocess
 import sys
@@ -204,7 +205,8 @@ def _growth(folder: Path, count: int, rounds: int) -> Growth:
         files=len(files),
         bytes=sum(path.stat().st_size for path in files),
     )
-    subprocess.run(["rm", "-rf", strokes, *folder.glob(f"data-{count}-*")], check=True)
+    for done in (strokes, *folder.glob(f"data-{count}-*")):
+        shutil.rmtree(done)
     return growth
 
 

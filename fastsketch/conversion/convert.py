@@ -15,7 +15,7 @@ import multiprocessing
 import os
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
@@ -103,16 +103,27 @@ def convert_dataset(
         raise ConfigError(f"a part is not trained on and needs no {config.format}", hint="give --format to merge")
     if config.clean_photo and not config.executor:
         require_opencv()
-    destination_of(destination).check_apart(source.root)  # before anything is said of what is in it
-    return carry_out(Plan.of(source, config), destination, config, progress)
+    place = destination_apart(destination, source.root)  # before anything is said of what is in the source
+    return carry_out(Plan.of(source, config), place, config, progress)
 
 
-def carry_out(plan: Plan, destination: str | Path, config: ConvertConfig, progress: Progress | None) -> DatasetMetadata:
-    """Do what a plan says, or what is left of it; arguments, result and errors as those of `convert_dataset`."""
+def destination_apart(destination: str | Path, *roots: Path) -> Destination:
+    """Where a data set goes, once it is known to lie apart from what it is made of.
+
+    Raises:
+        ConfigError: It does not, or is a file system's root.
+        FastSketchError: The disk cannot be asked.
+    """
     place = destination_of(destination)
-    try:
-        for root in plan.roots:
+    with _disk_told(place):
+        for root in roots:
             place.check_apart(root)
+    return place
+
+
+def carry_out(plan: Plan, place: Destination, config: ConvertConfig, progress: Progress | None) -> DatasetMetadata:
+    """Do what a plan says, or what is left of it; arguments, result and errors as those of `convert_dataset`."""
+    with _disk_told(place):
         formats = _formats(config)
         if complete := place.complete(plan.fingerprint, formats, plan.source):
             return complete
@@ -133,12 +144,19 @@ def carry_out(plan: Plan, destination: str | Path, config: ConvertConfig, progre
             recorded = {file.name for record in metadata.splits.values() for file in record.all_files()}
             place.tidy({*recorded, FILE_NAME, Journal.FILE_NAME})
             place.publish(overwrite=config.overwrite)
+    return metadata
+
+
+@contextmanager
+def _disk_told(place: Destination) -> Iterator[None]:
+    """Within this, what the disk refuses is told in a line."""
+    try:
+        yield
     except OSError as error:
         raise FastSketchError(
             f"{error.filename or place.partial}: {error.strerror or error}",
             hint="once that is mended, the same command continues",
         ) from error
-    return metadata
 
 
 def add_formats(folder: str | Path, config: ConvertConfig) -> DatasetMetadata:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fastsketch.config import ConvertConfig, validated
-from fastsketch.conversion.convert import Progress, carry_out
+from fastsketch.conversion.convert import Progress, carry_out, destination_apart
 from fastsketch.conversion.parts import StoredPart, StoredParts
 from fastsketch.conversion.plan import Plan
 from fastsketch.conversion.reading import Reading
@@ -61,4 +61,4 @@ def merge_parts(
             sum(part.metadata.looks_gray for part in source.parts),
         ),
     )
-    return carry_out(plan, destination, config, progress)
+    return carry_out(plan, destination_apart(destination, *plan.roots), config, progress)

@@ -172,7 +172,7 @@ def _write_int8(
         write_int8(source.path, trial, described, _some(training, CALIBRATION))
         ask = _ask(trial)
         parity = compare(member.probabilities, ask, torch.tensor(_some(validation, SKETCHES)))
-        parts = np.array_split(validation.images, -(-len(validation) // BATCH))
+        parts = (validation.images[start : start + BATCH] for start in range(0, len(validation), BATCH))
         found = torch.cat([ask(torch.tensor(part)).argmax(dim=1) for part in parts])
         right = found.numpy() == validation.labels
         described = described.model_copy(update={"parity": parity, "top1": float(right.mean())})
