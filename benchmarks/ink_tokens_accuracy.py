@@ -1,106 +1,126 @@
-"""What do ink tokens cost in accuracy, and what do they gain in the same time?
+"""What do ink tokens cost in accuracy, what do they gain in the same time, and what else would gain as much?
 
     fastsketch bench ink_tokens_accuracy
 
-A small vision transformer learns Quick, Draw! from scratch (once, seeing all patches and ink tokens by turns, so that
-neither is new to it), then TU-Berlin in every way below with several seeds. Each result is measured twice: seeing as
-many patches as in training, and seeing all, as in plain timm.
+A small vision transformer that has learned drawings (`ink_pretraining`, an hour, kept in the user's cache folder) is
+fine-tuned on TU-Berlin's sketches in every way below, with several seeds. All but the two of equal epochs have the time
+of the dense way, as whole epochs: what a step of each costs is measured first, in turns, in one process. Each result
+is measured on the inked patches alone and on all, as in plain timm; the seconds are those of a processor core.
 
-The material is `$FASTSKETCH_DATA/data/{quickdraw-strokes,tuberlin224}/`; without the former it starts from random
-weights, without the latter our drawn sketches are learned. On a CPU each core trains a run of its own, which is a fifth
-faster than all cores on one run after the other. `--quick` only shows that it runs: in so few steps nothing is learned.
+The material is `$FASTSKETCH_DATA/`; without drawings it starts from random weights, without sketches our drawn ones are
+learned. On a CPU each core trains a run of its own, a fifth faster than all cores on one run after the other. `--quick`
+only shows that it runs: in so few steps nothing is learned.
 
-| contender          | patches                            | epochs                                     |
-|--------------------|------------------------------------|--------------------------------------------|
-| dense              | all                                | E                                          |
-| ink, equal epochs  | auto                               | E                                          |
-| ink, equal time    | auto                               | as many as fit in the dense one's time     |
-| ink, then dense    | auto, all in the last fifth        | E                                          |
-| ink, random fill   | auto, filled with any blank paper  | E                                          |
+| way                     | a step sees                                                                        |
+|-------------------------|------------------------------------------------------------------------------------|
+| dense                   | all patches                                                                        |
+| smaller images          | all patches of images with about as many as ink tokens has (RECLIP: Li et al., 2023) |
+| random patches          | as many as ink tokens, chosen by chance (timm's PatchDropout: Liu et al., 2022)    |
+| ink tokens              | `model.tokens: auto`                                                               |
+| ink tokens, dense steps | the same, and all patches in a share of the steps (`model.dense_steps`)            |
 """
 
 from __future__ import annotations
 
+import math
 import statistics
 import tempfile
+from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from typing import Literal, get_args
 
 import torch
 from matplotlib.figure import Figure
 from rich.console import Console
 from safetensors.torch import load_file, save_file
-from torch import nn
 
-from fastsketch.config import ConvertConfig
-from fastsketch.conversion import convert_dataset
 from fastsketch.formats.metadata import DatasetMetadata
-from fastsketch.sources import open_source
 from fastsketch.workers import available_cpus, process_pool
 
-from .common import write_results
-from .ink_study import GRID, Learner, Study, create, create_trainer
-from .originals import SHARED, labelled_dataset
+from .common import Contender, take_turns, write_results
+from .ink_pretraining import pretrained
+from .ink_study import GRID, Learner, Pretraining, create, create_trainer
+from .originals import labelled_dataset
 from .plots import save_figure
 
 console = Console(highlight=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Study:
+    """How large everything is: see `Pretraining`, and `training.epochs` of the dense way."""
+
+    pretraining: Pretraining
+    classes: int | None
+    epochs: int
+    seeds: int
+    lr: float = 5e-4
+    batch_size: int = 64
+
+
 QUICK = Study(
-    size=56, width=48, depth=1, classes=6, drawn_classes=12, drawings=20, pretrain_epochs=1, epochs=5, seeds=2
+    Pretraining(size=56, width=48, depth=1, classes=12, drawings=20, epochs=1, teacher_epochs=1, batch_size=32),
+    classes=6,
+    epochs=2,
+    seeds=2,
 )
 ON_CPU = Study(
-    size=112, width=96, depth=3, classes=100, drawn_classes=None, drawings=150, pretrain_epochs=8, epochs=10, seeds=3
+    Pretraining(size=112, width=192, depth=6, classes=None, drawings=150, epochs=9), classes=100, epochs=4, seeds=3
 )
 ON_GPU = Study(
-    size=224,
-    width=384,
-    depth=12,
-    classes=None,
-    drawn_classes=None,
-    drawings=150,
-    pretrain_epochs=30,
-    epochs=30,
-    seeds=3,
+    Pretraining(size=224, width=384, depth=12, classes=None, drawings=150, epochs=30), classes=None, epochs=8, seeds=3
 )
+
+Sees = Literal["all", "smaller", "random", "ink"]
+
+DENSE_STEPS = 0.15
+"""Of the last way."""
 
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """One way to train."""
+    """One way to train.
+
+    Attributes:
+        name: In the table.
+        sees: What a step shows the model.
+        dense_steps: Share of the steps that show all patches nonetheless.
+        equal_epochs: As many epochs as dense, in less time.
+    """
 
     name: str
-    equal_time: bool = False
-    dense_share: float = 0.0
-    random_fill: bool = False
-
-    def patches(self, epochs: int, tokens: int) -> list[int | None]:
-        """What the model sees in each epoch: so many patches, None for all."""
-        dense = round(epochs * self.dense_share)
-        return [tokens] * (epochs - dense) + [None] * dense
+    sees: Sees
+    dense_steps: float = 0.0
+    equal_epochs: bool = False
 
 
+DENSE = Way("dense", "all")
 WAYS = (
-    Way("dense", dense_share=1),
-    Way("ink, equal epochs"),
-    Way("ink, equal time", equal_time=True),
-    Way("ink, then dense", dense_share=0.2),
-    Way("ink, random fill", random_fill=True),
+    DENSE,
+    Way("smaller images", "smaller"),
+    Way("random patches", "random"),
+    Way("ink tokens", "ink"),
+    Way("ink tokens, dense steps", "ink", DENSE_STEPS),
+    Way("ink tokens, equal epochs", "ink", equal_epochs=True),
+    Way("ink tokens, dense steps, equal epochs", "ink", DENSE_STEPS, equal_epochs=True),
 )
 
 WEIGHTS = "pretrained.safetensors"
+TIMED_STEPS, ROUNDS = 4, 6
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One run: top-1 in [0, 1] seeing as many patches as in training, and seeing all; seconds of training."""
+    """One run: top-1 in [0, 1] on ink (None where a model sees no patches) and on all; seconds of a core."""
 
     way: str
     seed: int
     epochs: int
-    top1: float
-    top1_all_patches: float
+    top1_ink: float | None
+    top1_all: float
     seconds: float
 
 
@@ -116,28 +136,24 @@ def run(out: Path, *, quick: bool = False) -> Path:
     workers = 1 if on_gpu else available_cpus()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        labelled_dataset(folder, study.size, study.classes)
+        labelled_dataset(folder, study.pretraining.size, study.classes)
         data = DatasetMetadata.load(folder / "sketches")
-        untrained = start(study, data, folder, seed=0)
-        tokens = create_trainer(study, folder / "sketches", untrained, model__tokens="auto").recipe.model.tokens
-        assert isinstance(tokens, int), "these sketches are too dense for ink tokens"
-        pretrained = pretrain(study, tokens, folder)
+        tokens = _auto_tokens(study, folder)
+        weights, known = pretrained(study.pretraining, tokens, folder)
+        save_file(weights, folder / WEIGHTS)
+        costs = step_costs(study, tokens, folder)
+        epochs = {way.name: epochs_in_time(study.epochs, way, costs) for way in WAYS}
+        console.print(f"ms a step {costs}, epochs {epochs}")
         with process_pool(workers) as pool:
-            equal_time = [way for way in WAYS if way.equal_time]
-            others = [way for way in WAYS if not way.equal_time]
-            results = train_all(pool, study, others, study.epochs, tokens, folder)
-            results += train_all(pool, study, equal_time, epochs_in_time(results), tokens, folder)
+            results = train_all(pool, study, epochs, tokens, folder)
     table = summary(results)
     for name, row in table.items():
-        console.print(
-            f"{name:18} {row['top1']:.1%} ± {row['std']:.1%} "
-            f"({100 * row['over_dense']:+.1f} ± {100 * row['over_dense_std']:.1f} points), "
-            f"all patches {row['top1_all_patches']:.1%} ± {row['std_all_patches']:.1%}, {row['seconds']:.0f} s"
-        )
+        console.print(f"{name:38} " + "  ".join(f"{key} {value:.4g}" for key, value in row.items()))
     samples = {split: data.split(split).samples for split in ("train", "val")}
     settings = {
-        **asdict(study), "classes": len(data.classes), **samples,
-        "tokens": tokens, "patches": GRID**2, "pretrained_top1": pretrained, "processes": workers, "quick": quick,
+        **asdict(study), "classes": len(data.classes), **samples, "tokens": tokens, "patches": GRID**2,
+        "smaller_size": smaller_size(study.pretraining, tokens), "dense_steps": DENSE_STEPS, "pretraining_known": known,
+        "ms_a_step": costs, "processes": workers, "quick": quick,
     }  # fmt: skip
     runs = [asdict(result) for result in results]
     path = write_results(out, "ink_tokens_accuracy", settings, [], runs=runs, summary=table)
@@ -145,45 +161,64 @@ def run(out: Path, *, quick: bool = False) -> Path:
     return path
 
 
-# ------------------------------------------------------------------------------------------------------- material
-
-
-def pretrain(study: Study, tokens: int, folder: Path) -> float | None:
-    """Learn drawings, if there are any, for the weights that every way starts from; return the top-1 of unseen ones."""
-    if not (SHARED / "quickdraw-strokes").is_dir():
-        return None
-    config = ConvertConfig(size=study.size, split=f"{study.drawings - 5}/5/0", classes=study.drawn_classes)
-    convert_dataset(open_source(SHARED / "quickdraw-strokes"), folder / "drawings", config)
-    data = DatasetMetadata.load(folder / "drawings")
-    patches = [None if left % 2 == 0 else tokens for left in reversed(range(study.pretrain_epochs))]
-    torch.manual_seed(0)
-    learner = Learner(study, folder / "drawings", create(study, data), epochs=len(patches))
-    learner.learn(patches, verbose=True)
-    weights = {key: value for key, value in learner.trainer.model.state_dict().items() if not key.startswith("head.")}
-    save_file(weights, folder / WEIGHTS)
-    score, inked = (learner.top1(number) for number in (None, tokens))
-    console.print(f"pretrained: {score:.2%} of unseen drawings, {inked:.2%} with {tokens} patches")
-    return score
-
-
-def start(study: Study, data: DatasetMetadata, folder: Path, seed: int) -> nn.Module:
-    """The model that every way starts from, its classifier new."""
-    torch.manual_seed(seed)
-    model = create(study, data)
-    if (folder / WEIGHTS).is_file():
-        model.load_state_dict(load_file(folder / WEIGHTS), strict=False)
-    return model
-
-
 # ------------------------------------------------------------------------------------------------------- training
 
 
-def train_all(pool: Executor, study: Study, ways: list[Way], epochs: int, tokens: int, folder: Path) -> list[Result]:
+def learner(
+    study: Study, sees: Sees, tokens: int, folder: Path, *, epochs: int, seed: int = 0, dense_steps: float = 0.0
+) -> Learner:
+    """A training from the pretrained weights and a new classifier."""
+    torch.manual_seed(seed)
+    how = study.pretraining
+    dropped = 1 - tokens / GRID**2 if sees == "random" else 0.0
+    model = create(how, len(DatasetMetadata.load(folder / "sketches").classes), patch_drop_rate=dropped)
+    model.load_state_dict(load_file(folder / WEIGHTS), strict=False)
+    size = smaller_size(how, tokens) if sees == "smaller" else how.size
+    if size != how.size:
+        model.set_input_size(img_size=(size, size))  # type: ignore[operator]  # resamples position embeddings
+    return Learner(
+        folder / "sketches",
+        model,
+        data__batch_size=study.batch_size,
+        model__tokens=tokens if sees == "ink" else "all",
+        model__dense_steps=dense_steps,
+        optimizer__lr=study.lr,
+        training__epochs=epochs,
+        training__seed=seed,
+        training__image_sizes=[size],
+    )
+
+
+def smaller_size(how: Pretraining, tokens: int) -> int:
+    """Side of images with about so many patches."""
+    return round(math.sqrt(tokens)) * (how.size // GRID)
+
+
+def step_costs(study: Study, tokens: int, folder: Path) -> dict[Sees, float]:
+    """Milliseconds of each kind of step, on one core: medians of rounds in turns."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    contenders = []
+    for sees in get_args(Sees):
+        trained = learner(study, sees, tokens, folder, epochs=study.epochs)
+        contenders.append(Contender(sees, partial(trained.steps, TIMED_STEPS), TIMED_STEPS))
+    timings = take_turns(contenders, rounds=ROUNDS)
+    torch.set_num_threads(threads)
+    return {sees: 1e3 * timing.median / TIMED_STEPS for sees, timing in zip(get_args(Sees), timings, strict=True)}
+
+
+def epochs_in_time(epochs: int, way: Way, costs: Mapping[Sees, float]) -> int:
+    """Whole epochs that take no longer than so many dense ones."""
+    step = (1 - way.dense_steps) * costs[way.sees] + way.dense_steps * costs["all"]
+    return epochs if way.equal_epochs else int(epochs * costs["all"] / step)
+
+
+def train_all(pool: Executor, study: Study, epochs: dict[str, int], tokens: int, folder: Path) -> list[Result]:
     """Train in each of the ways with every seed, as many at once as there are cores; print as they come."""
     trainings = [
-        pool.submit(one_run, study, way, seed, way.patches(epochs, tokens), folder)
+        pool.submit(one_run, study, way, seed, epochs[way.name], tokens, folder)
         for seed in range(study.seeds)
-        for way in ways
+        for way in WAYS
     ]
     results = []
     for training in trainings:
@@ -192,65 +227,76 @@ def train_all(pool: Executor, study: Study, ways: list[Way], epochs: int, tokens
     return results
 
 
-def epochs_in_time(results: list[Result]) -> int:
-    """Epochs with ink tokens that take no longer than the dense ones took, as measured in whole runs."""
-    dense, ink = (statistics.mean(each.seconds for each in results if each.way == way.name) for way in WAYS[:2])
-    return int(results[0].epochs * dense / ink)
-
-
-def one_run(study: Study, way: Way, seed: int, patches: list[int | None], folder: Path) -> Result:
+def one_run(study: Study, way: Way, seed: int, epochs: int, tokens: int, folder: Path) -> Result:
     """Train in one way with one seed, on one core, and measure."""
     torch.set_num_threads(1)
-    model = start(study, DatasetMetadata.load(folder / "sketches"), folder, seed)
-    learner = Learner(study, folder / "sketches", model, epochs=len(patches), seed=seed, random_fill=way.random_fill)
-    seconds = learner.learn(patches)
-    seen, whole = (learner.top1(number) for number in (patches[-1], None))
-    return Result(way.name, seed, len(patches), seen, whole, round(seconds, 1))
+    trained = learner(study, way.sees, tokens, folder, epochs=epochs, seed=seed, dense_steps=way.dense_steps)
+    seconds = trained.learn()
+    ink = None if way.sees == "smaller" else trained.top1(tokens)
+    return Result(way.name, seed, epochs, ink, trained.top1(None), round(seconds, 1))
+
+
+def _auto_tokens(study: Study, folder: Path) -> int:
+    model = create(study.pretraining, 1)
+    tokens = create_trainer(folder / "sketches", model, model__tokens="auto").recipe.model.tokens
+    assert isinstance(tokens, int), "these sketches are too dense for ink tokens"
+    return tokens
 
 
 # -------------------------------------------------------------------------------------------------------- results
 
 
 def summary(results: list[Result]) -> dict[str, dict[str, float]]:
-    """Mean and standard deviation over the seeds of each way, and of what it has over dense, seed by seed."""
-    dense = {result.seed: result.top1 for result in results if result.way == WAYS[0].name}
+    """Mean and standard deviation over the seeds of each way, and of what it has over dense, seed by seed.
+
+    Of a way with ink tokens the top-1 on ink counts against dense's on all patches, and that on all besides.
+    """
+    dense = {result.seed: result.top1_all for result in results if result.way == DENSE.name}
     table = {}
     for way in WAYS:
         found = [result for result in results if result.way == way.name]
-        scores, whole = [each.top1 for each in found], [each.top1_all_patches for each in found]
-        over = [each.top1 - dense[each.seed] for each in found]
-        over_all = [each.top1_all_patches - dense[each.seed] for each in found]
         table[way.name] = {
-            "top1": statistics.mean(scores),
-            "std": statistics.stdev(scores),
-            "over_dense": statistics.mean(over),
-            "over_dense_std": statistics.stdev(over),
-            "top1_all_patches": statistics.mean(whole),
-            "std_all_patches": statistics.stdev(whole),
-            "over_dense_all_patches": statistics.mean(over_all),
+            "epochs": found[0].epochs,
             "seconds": statistics.mean(each.seconds for each in found),
+            **_over(dense, "all", [(each.seed, each.top1_all) for each in found]),
+            **_over(dense, "ink", [(each.seed, each.top1_ink) for each in found if each.top1_ink is not None]),
         }
     return table
 
 
+def _over(dense: dict[int, float], name: str, scores: list[tuple[int, float]]) -> dict[str, float]:
+    if not scores:
+        return {}
+    over = [score - dense[seed] for seed, score in scores]
+    return {
+        f"top1_{name}": statistics.mean(score for _, score in scores),
+        f"std_{name}": statistics.stdev(score for _, score in scores),
+        f"over_dense_{name}": statistics.mean(over),
+        f"over_dense_std_{name}": statistics.stdev(over),
+    }
+
+
 def _line(result: Result) -> str:
+    ink = "" if result.top1_ink is None else f"on ink {result.top1_ink:.2%}, "
     return (
-        f"seed {result.seed}  {result.way:20} {result.epochs} epochs, {result.seconds:.0f} s: "
-        f"{result.top1:.2%}, seeing all patches {result.top1_all_patches:.2%}"
+        f"seed {result.seed}  {result.way:38} {result.epochs} epochs, {result.seconds:.0f} s: "
+        f"{ink}on all patches {result.top1_all:.2%}"
     )
 
 
 def plot(path: Path, results: list[Result], title: str) -> None:
-    """Top-1 of every run, filled seeing what it was trained with, hollow seeing all; a bar is the mean."""
-    figure = Figure(figsize=(7.5, 4), layout="constrained")
+    """Top-1 of every run, filled on ink, hollow on all patches; a bar is the mean."""
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
     for row, way in enumerate(reversed(WAYS)):
         found = [result for result in results if result.way == way.name]
-        for offset, key, face in ((0.12, "top1", "C0"), (-0.12, "top1_all_patches", "white")):
-            scores = [100 * getattr(each, key) for each in found]
+        for offset, key, face in ((0.12, "top1_ink", "C0"), (-0.12, "top1_all", "white")):
+            scores = [100 * getattr(each, key) for each in found if getattr(each, key) is not None]
+            if not scores:
+                continue
             axes.plot(scores, [row + offset] * len(scores), "o", color="C0", markerfacecolor=face, markersize=7)
             axes.plot([statistics.mean(scores)] * 2, [row + offset - 0.1, row + offset + 0.1], color="0.2", linewidth=2)
     axes.set_yticks(range(len(WAYS)), [way.name for way in reversed(WAYS)])
-    axes.set(title=f"Ink tokens: {title}", xlabel="top-1 in %  (● seeing as many patches as in training, ○ all)")
+    axes.set(title=f"Ink tokens: {title}", xlabel="top-1 in %  (● evaluated on ink, ○ on all patches)")
     axes.grid(axis="x", alpha=0.25)
     save_figure(path, figure)

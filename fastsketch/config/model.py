@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from fastsketch.config.section import PathName, Section, Width, Word
 
@@ -27,6 +27,8 @@ class ModelConfig(Section):
             (`fastsketch.models.ink_tokens`): `all`, a number, or `auto`, so many as hold all ink of 95 % of the
             augmented training images.
         eval_tokens: Those that it sees in evaluation: `same` as in training, `all`, or a number.
+        dense_steps: Share of the training steps, spread evenly, in which it sees all patches nonetheless: what it needs
+            to be as good on all of them as on `tokens`, in plain timm for one.
     """
 
     name: Word = "vit_small"
@@ -37,6 +39,7 @@ class ModelConfig(Section):
     head_hidden: Annotated[tuple[Width, ...], Field(max_length=16)] = ()
     tokens: Literal["all", "auto"] | int = "all"
     eval_tokens: Literal["same", "all"] | int = "same"
+    dense_steps: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
     def without_weights(self) -> ModelConfig:
         """The same model from random weights: where others are loaded, the file that it began with may be gone."""
@@ -50,3 +53,9 @@ class ModelConfig(Section):
         if number or (isinstance(value, str) and value in words):
             return value
         raise ValueError(f"must be {words[0]}, {words[1]} or a number of patches from 1 to {MOST_PATCHES:,}")
+
+    @model_validator(mode="after")
+    def _dense_beside_others(self) -> ModelConfig:
+        if self.dense_steps and self.tokens == "all":
+            raise ValueError("model.dense_steps is for model.tokens, and with all of them every step is dense")
+        return self

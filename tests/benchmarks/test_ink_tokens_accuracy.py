@@ -6,23 +6,58 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
-from fastsketch_benchmarks.ink_tokens_accuracy import WAYS, Result, summary
+from fastsketch_benchmarks.ink_study import Pretraining
+from fastsketch_benchmarks.ink_tokens_accuracy import (
+    DENSE,
+    WAYS,
+    Result,
+    Sees,
+    Way,
+    epochs_in_time,
+    smaller_size,
+    summary,
+)
 
 Run = Callable[..., CompletedProcess[str]]
 
 
 def test_what_a_way_has_over_dense_is_taken_seed_by_seed() -> None:
-    scores = {"dense": (0.5, 0.6), "ink, equal time": (0.6, 0.8)}
+    scores = {"dense": (0.5, 0.6), "ink tokens": (0.6, 0.8)}
     results = [
-        Result(way.name, seed, 2, scores.get(way.name, (0.5, 0.5))[seed], 0.4, 1.0) for seed in (1, 0) for way in WAYS
+        Result(
+            way.name,
+            seed,
+            2,
+            None if way.sees == "smaller" else scores.get(way.name, (0.5, 0.5))[seed],
+            0.4 + 0.1 * seed,
+            1,
+        )
+        for seed in (1, 0)
+        for way in WAYS
     ]
     table = summary(results)
     assert list(table) == [way.name for way in WAYS]
-    assert table["dense"]["over_dense"] == 0
-    assert table["ink, equal time"]["top1"] == pytest.approx(0.7)
-    assert table["ink, equal time"]["over_dense"] == pytest.approx(0.15)
-    assert table["ink, equal time"]["over_dense_std"] == pytest.approx(0.0707, abs=1e-4)
-    assert table["ink, equal time"]["over_dense_all_patches"] == pytest.approx(-0.15)
+    assert table["dense"]["over_dense_all"] == 0
+    assert "top1_ink" not in table["smaller images"]
+    assert table["ink tokens"]["top1_ink"] == pytest.approx(0.7)
+    assert table["ink tokens"]["over_dense_ink"] == pytest.approx(0.25)  # over dense's on all patches
+    assert table["ink tokens"]["over_dense_std_ink"] == pytest.approx(0.0707, abs=1e-4)
+    assert table["ink tokens"]["over_dense_all"] == pytest.approx(0)
+
+
+def test_no_way_takes_longer_than_dense() -> None:
+    costs: dict[Sees, float] = {"all": 20, "smaller": 11, "random": 10, "ink": 9}
+    assert epochs_in_time(4, DENSE, costs) == 4
+    assert epochs_in_time(4, Way("", "smaller"), costs) == 7
+    assert epochs_in_time(4, Way("", "ink"), costs) == 8
+    assert epochs_in_time(4, Way("", "ink", dense_steps=0.5), costs) == 5  # 14.5 ms in the mean
+    assert epochs_in_time(4, Way("", "ink", equal_epochs=True), costs) == 4
+
+
+def test_smaller_images_have_about_as_many_patches() -> None:
+    how = Pretraining(size=112, width=192, depth=6, classes=None, drawings=150, epochs=1)
+    assert smaller_size(how, 95) == 80  # 10 x 10 patches of 8 px
+    assert smaller_size(how, 196) == 112
 
 
 @pytest.mark.slow

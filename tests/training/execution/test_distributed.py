@@ -28,8 +28,12 @@ TRAIN = (
 )
 
 
-def train(data: Path, run: Path, *launcher: str) -> None:
-    command = ["train", str(data), *TRAIN, "--out", str(run)]
+# As many patches as have ink at most: else each process leaves out others.
+INK_TOKENS = ("model.tokens=30", "model.dense_steps=0.3")
+
+
+def train(data: Path, run: Path, overrides: tuple[str, ...], *launcher: str) -> None:
+    command = ["train", str(data), *TRAIN, *(f"--set={each}" for each in overrides), "--out", str(run)]
     if launcher:
         whole = [sys.executable, *launcher, "-m", "fastsketch", *command]
         result = subprocess.run(whole, capture_output=True, text=True, timeout=200)
@@ -39,11 +43,12 @@ def train(data: Path, run: Path, *launcher: str) -> None:
     assert result.stdout.count("best val top-1") == 1
 
 
-def test_two_processes_equal_one_with_the_same_batch(tmp_path: Path) -> None:
-    data = convert_shapes(write_shapes(tmp_path / "images"), tmp_path / "data")
+@pytest.mark.parametrize("overrides", [(), INK_TOKENS], ids=["all patches", "ink tokens and dense steps"])
+def test_two_processes_equal_one_with_the_same_batch(overrides: tuple[str, ...], tmp_path: Path) -> None:
+    data = convert_shapes(write_shapes(tmp_path / "images"), tmp_path / "data", size=96 if overrides else 32)
     one, two = tmp_path / "one", tmp_path / "two"
-    train(data, one)
-    train(data, two, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    train(data, one, overrides)
+    train(data, two, overrides, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     expected, actual = (load_file(run / "last" / "model.safetensors") for run in (one, two))
     for key, tensor in expected.items():
         torch.testing.assert_close(actual[key], tensor, rtol=0, atol=1e-5)
