@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from fastsketch.config import ModelConfig
 from fastsketch.inference.description import Description
 from fastsketch.training.run.directory import Run
 
@@ -40,6 +41,7 @@ def model_card(run: Run, checkpoint: str, files: Sequence[tuple[str, Description
         f"fitted into the square ({described.reading.resize}), centred. Output `probabilities`: float32 "
         f"`[batch, {len(described.classes)}]`. Normalisation, {_inside(described)}are inside. From files to labels:",
         f'```python\nimport fastsketch\n\nfastsketch.load("{files[0][0]}").predict("sketch.png")\n```',
+        _patches(run.recipe().model),
         "## Files",
         _table(["file", "precision", "largest difference", "same top-1", "ms a sketch, against PyTorch"], [
             [name, each.precision, *_parity(each)] for name, each in files
@@ -58,6 +60,16 @@ def model_card(run: Run, checkpoint: str, files: Sequence[tuple[str, Description
 def _inside(described: Description) -> str:
     parts = ["the choice of inked patches"] * bool(described.tokens) + ["the mirror image"] * described.flip
     return "".join(f"{part}, " for part in parts) + f"softmax and temperature ({described.temperature:.3f}) "
+
+
+def _patches(config: ModelConfig) -> str:
+    """What a transformer with ink tokens has learned to see, and what that means elsewhere."""
+    if config.tokens == "all":
+        return ""
+    seen = f"It has learned from {config.tokens} patches of each sketch, those with ink first"
+    if not config.dense_steps:
+        return f"{seen}, and has never seen the others: plain timm, which shows all, shows it what it does not know."
+    return f"{seen}, and from all of them in {config.dense_steps:.0%} of the steps: plain timm shows it what it knows."
 
 
 def _parity(described: Description) -> list[str]:

@@ -103,6 +103,7 @@ def test_the_card_says_what_a_stranger_must_know(run: Run, sketches: Path, tmp_p
         "100.00%",
     ):
         assert said in text
+    assert "patches" not in text
 
 
 def test_int8_says_what_it_costs(run: Run, tmp_path: Path) -> None:
@@ -125,9 +126,16 @@ def _val(run: Run) -> tuple[Path, DatasetMetadata, str]:
     return folder, DatasetMetadata.load(folder), "val"
 
 
-def test_dense_shows_all_patches(sketches: Path, data: DatasetMetadata, tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", data, sketches.parent / "data", **MODELS["ink tokens"])
+@pytest.mark.parametrize(
+    ("dense_steps", "said"), [(0.0, "what it does not know"), (0.25, "from all of them in 25% of the steps")]
+)
+def test_dense_shows_all_patches_and_the_card_says_whether_it_knows_them(
+    dense_steps: float, said: str, sketches: Path, data: DatasetMetadata, tmp_path: Path
+) -> None:
+    settings = {**MODELS["ink tokens"], "dense_steps": dense_steps}
+    run = make_run(tmp_path / "run", data, sketches.parent / "data", **settings)
     [file] = export_run(run, "torch", dense=True)
+    assert said in (run.root / "export" / "README.md").read_text(encoding="utf-8")
     assert file.description.tokens is None
     expected = evaluate_run(run, "val", device="cpu", tokens="all").outputs.probabilities(1.0)
     found = Classifier.load(file.path).predict(list(PackSplit(*_val(run)).images[:, 0]), topk=1)

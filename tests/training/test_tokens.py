@@ -172,6 +172,19 @@ def test_a_run_records_its_number_and_evaluates_as_it_validated(
     assert type(dense) is timm.models.VisionTransformer
 
 
+def test_plain_timm_shows_all_patches_as_our_evaluation_can(
+    split: PackSplit, dataset_folder: Path, tmp_path: Path
+) -> None:
+    run = Run(tmp_path / "run")
+    fit(tokens_recipe(dataset_folder, 1, "model.dense_steps=0.3"), run)
+    outputs = evaluate_run(run, "val", checkpoint="last", tokens="all", device="cpu").outputs
+    plain = timm.create_model(f"local-dir:{run.last}", pretrained=True).eval()
+    val = PackSplit(dataset_folder, DatasetMetadata.load(dataset_folder), "val")
+    with torch.inference_mode():
+        logits = plain(Preprocess(SIZE)(torch.tensor(val.images[:])))
+    torch.testing.assert_close(logits.softmax(dim=1), outputs.probabilities(1.0), rtol=1e-4, atol=1e-6)
+
+
 def test_evaluation_may_see_another_number_of_patches(dataset_folder: Path, tmp_path: Path) -> None:
     run = Run(tmp_path / "run")
     fit(tokens_recipe(dataset_folder, 1, "model.tokens=9"), run)
