@@ -1,9 +1,9 @@
-"""The weights that the study of ink tokens' accuracy starts from: a small transformer that has learned drawings.
+"""The weights that the study of ink tokens' accuracy starts from: a small transformer that knows drawings and sketches.
 
-It learns 345 classes of Quick, Draw! by their labels and, of every augmented drawing, what an EfficientNet-Lite0 that
-was fine-tuned on TU-Berlin says (a convolutional teacher, as in DeiT: Touvron et al., 2021); it has never seen a sketch
-of TU-Berlin itself. A quarter of its steps are dense, so that neither all patches nor few are new to it. That takes an
-hour of two CPU cores, wherefore the weights stay in the user's cache folder.
+First it learns 345 classes of Quick, Draw! by their labels, and what an EfficientNet-Lite0 that was fine-tuned on
+TU-Berlin says of every augmented drawing; then, with a new classifier, TU-Berlin's 250 classes in the same way (a
+convolutional teacher, as in DeiT: Touvron et al., 2021). A quarter of the steps are dense, so that neither all patches
+nor few are new to it. That takes an hour of two CPU cores, wherefore the weights stay in the user's cache folder.
 """
 
 from __future__ import annotations
@@ -53,7 +53,11 @@ VALIDATION = 5
 """Drawings of each class that are not learned."""
 
 
-def pretrained(how: Pretraining, tokens: int, folder: Path) -> tuple[dict[str, Tensor], dict[str, float]]:
+Weights = dict[str, Tensor]
+Known = dict[str, float]
+
+
+def pretrained(how: Pretraining, tokens: int, folder: Path) -> tuple[Weights, Known]:
     """Weights without a classifier, and what is known of them; made if the cache has none for these settings.
 
     Args:
@@ -66,45 +70,77 @@ def pretrained(how: Pretraining, tokens: int, folder: Path) -> tuple[dict[str, T
     """
     if not (SHARED / "quickdraw-strokes").is_dir():
         return {}, {}
+    teacher = _LateTeacher(how, folder / "teacher")
+    drawings = _cached("drawings", how, tokens, lambda: _learn_drawings(how, tokens, folder, teacher))
+    return _cached("sketches", how, tokens, lambda: _learn_sketches(how, tokens, folder, teacher, *drawings))
+
+
+def _cached(
+    name: str, how: Pretraining, tokens: int, make: Callable[[], tuple[Weights, Known]]
+) -> tuple[Weights, Known]:
     settings = json.dumps({**asdict(how), "tokens": tokens, "dense steps": DENSE_STEPS}, sort_keys=True)
     digest = sha256(settings.encode()).hexdigest()[:16]
-    path = platformdirs.user_cache_path("fastsketch") / "benchmarks" / f"ink-study-{digest}.safetensors"
+    path = platformdirs.user_cache_path("fastsketch") / "benchmarks" / f"ink-study-{name}-{digest}.safetensors"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        weights, known = _pretrain(how, tokens, folder)
+        weights, known = make()
         atomic.write_bytes(path, save(weights, {"known": json.dumps(known)}))
     with safe_open(path, "pt") as file:
-        known = json.loads(file.metadata()["known"])
-    return load_file(path), known
+        return load_file(path), json.loads(file.metadata()["known"])
 
 
-def _pretrain(how: Pretraining, tokens: int, folder: Path) -> tuple[dict[str, Tensor], dict[str, float]]:
-    teacher, known = _teacher(how, folder / "teacher")
+def _learn_drawings(how: Pretraining, tokens: int, folder: Path, late: _LateTeacher) -> tuple[Weights, Known]:
     config = ConvertConfig(size=how.size, split=f"{how.drawings - VALIDATION}/{VALIDATION}/0", classes=how.classes)
     convert_dataset(open_source(SHARED / "quickdraw-strokes"), folder / "drawings", config)
-    data = DatasetMetadata.load(folder / "drawings")
-    torch.manual_seed(0)
-    model = create(how, len(data.classes) + (teacher.classes if teacher else 0))
+    teacher, known = late()
+    classes = len(DatasetMetadata.load(folder / "drawings").classes)
+    model = create(how, classes + (teacher.classes if teacher else 0))
+    learner = _learn(how, folder / "drawings", model, tokens, teacher, classes, epochs=how.epochs)
+    assert isinstance(model.head, nn.Linear)
+    model.head = _rows(model.head, classes)
+    return _weights(model), known | _measured("drawings", learner, tokens)
+
+
+def _learn_sketches(
+    how: Pretraining, tokens: int, folder: Path, late: _LateTeacher, weights: Weights, known: Known
+) -> tuple[Weights, Known]:
+    teacher, _ = late()
+    if teacher is None:
+        return weights, known
+    model = create(how, teacher.classes)
+    model.load_state_dict(weights, strict=False)
+    sketches = folder / "teacher" / "sketches"
+    learner = _learn(how, sketches, model, tokens, teacher, teacher.classes, epochs=how.sketch_epochs)
+    return _weights(model), known | _measured("sketches", learner, tokens)
+
+
+def _learn(
+    how: Pretraining, folder: Path, model: nn.Module, tokens: int, teacher: Teacher | None, classes: int, *, epochs: int
+) -> Learner:
     learner = Learner(
-        folder / "drawings",
+        folder,
         model,
         data__batch_size=how.batch_size,
         model__tokens=tokens,
         model__dense_steps=DENSE_STEPS,
         optimizer__lr=how.lr,
-        training__epochs=how.epochs,
+        training__epochs=epochs,
     )
+    trainer = learner.trainer
     if teacher:
-        trainer = learner.trainer
-        trainer.step.loss_of = distilling(trainer.model, teacher, trainer.preprocess, trainer.precision)
-    seconds = learner.learn(verbose=True)
-    if teacher:
-        assert isinstance(model.head, nn.Linear)
-        model.head = _rows(model.head, len(data.classes))
-    known |= {"seconds": seconds, "top1": learner.top1(None), "top1 on ink": learner.top1(tokens)}
+        trainer.step.loss_of = distilling(trainer.model, teacher, classes, trainer.preprocess, trainer.precision)
+    learner.learn(verbose=True)
+    return learner
+
+
+def _measured(name: str, learner: Learner, tokens: int) -> Known:
+    known = {f"top-1 on {name}": learner.top1(None), f"top-1 on ink of {name}": learner.top1(tokens)}
     console.print(f"pretrained: {known}")
-    weights = {key: value for key, value in model.state_dict().items() if not key.startswith("head.")}
-    return weights, known
+    return known
+
+
+def _weights(model: nn.Module) -> Weights:
+    return {key: value for key, value in model.state_dict().items() if not key.startswith("head.")}
 
 
 class Teacher(nn.Module):
@@ -129,24 +165,37 @@ class Teacher(nn.Module):
 
 
 def distilling(
-    model: nn.Module, teacher: Teacher, preprocess: Preprocess, precision: torch.dtype
+    model: nn.Module, teacher: Teacher, classes: int, preprocess: Preprocess, precision: torch.dtype
 ) -> Callable[[Tensor, Targets], Tensor]:
-    """A loss of a model whose last logits are to be those of a teacher, and whose others follow labels.
+    """A loss of a model whose first logits are to follow labels and whose last are to be those of a teacher.
 
-    It is the sum of both cross-entropies, the teacher's probabilities being the target of the second.
+    It is the sum of both cross-entropies, the teacher's probabilities being the target of the second. The logits may be
+    the same ones.
     """
 
     def loss_of(images: Tensor, targets: Targets) -> Tensor:
         with autocast(images.device, precision):
             logits = model(images)
             wanted = teacher(images, preprocess).float().softmax(dim=1)
-        labelled, taught = logits.float().split([logits.shape[1] - teacher.classes, teacher.classes], dim=1)
-        return mixed_cross_entropy(labelled, targets, 0.1) + F.cross_entropy(taught, wanted)
+        taught = logits[:, -teacher.classes :].float()
+        return mixed_cross_entropy(logits[:, :classes], targets, 0.1) + F.cross_entropy(taught, wanted)
 
     return loss_of
 
 
-def _teacher(how: Pretraining, folder: Path) -> tuple[Teacher | None, dict[str, float]]:
+class _LateTeacher:
+    """The teacher, fine-tuned where it is first asked for: the cache may make it needless."""
+
+    def __init__(self, how: Pretraining, folder: Path) -> None:
+        self._how, self._folder = how, folder
+        self._made: tuple[Teacher | None, Known] | None = None
+
+    def __call__(self) -> tuple[Teacher | None, Known]:
+        self._made = self._made or _teacher(self._how, self._folder)
+        return self._made
+
+
+def _teacher(how: Pretraining, folder: Path) -> tuple[Teacher | None, Known]:
     """TU-Berlin's 250 classes, fine-tuned from ImageNet weights; None where these or the sketches are missing."""
     weights = SHARED.parent / "weights" / f"{TEACHER}.in1k.safetensors"
     if not weights.is_file() or not (SHARED / "tuberlin224").is_dir():

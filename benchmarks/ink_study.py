@@ -35,6 +35,7 @@ class Pretraining:
         classes: Of drawings; None for all.
         drawings: Of each class.
         epochs: Over them.
+        sketch_epochs: Over TU-Berlin's sketches, afterwards.
         teacher_epochs: Of the teacher, over TU-Berlin.
         lr: Peak learning rate.
         batch_size: Images a step.
@@ -46,6 +47,7 @@ class Pretraining:
     classes: int | None
     drawings: int
     epochs: int
+    sketch_epochs: int
     teacher_epochs: int = 6
     lr: float = 1e-3
     batch_size: int = 64

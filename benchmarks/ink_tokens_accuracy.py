@@ -62,16 +62,24 @@ class Study:
 
 
 QUICK = Study(
-    Pretraining(size=56, width=48, depth=1, classes=12, drawings=20, epochs=1, teacher_epochs=1, batch_size=32),
+    Pretraining(
+        size=56, width=48, depth=1, classes=12, drawings=20, epochs=1, sketch_epochs=1, teacher_epochs=1, batch_size=32
+    ),
     classes=6,
     epochs=2,
     seeds=2,
 )
 ON_CPU = Study(
-    Pretraining(size=112, width=192, depth=6, classes=None, drawings=150, epochs=9), classes=100, epochs=4, seeds=3
+    Pretraining(size=112, width=192, depth=6, classes=None, drawings=150, epochs=9, sketch_epochs=6),
+    classes=100,
+    epochs=4,
+    seeds=3,
 )
 ON_GPU = Study(
-    Pretraining(size=224, width=384, depth=12, classes=None, drawings=150, epochs=30), classes=None, epochs=8, seeds=3
+    Pretraining(size=224, width=384, depth=12, classes=None, drawings=150, epochs=30, sketch_epochs=30),
+    classes=None,
+    epochs=8,
+    seeds=3,
 )
 
 Sees = Literal["all", "smaller", "random", "ink"]

@@ -1,20 +1,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 import pytest
 import torch
 import torch.nn.functional as F
 from fastsketch_benchmarks import ink_pretraining
-from fastsketch_benchmarks.ink_pretraining import Teacher, distilling, pretrained
+from fastsketch_benchmarks.ink_pretraining import Known, Teacher, Weights, distilling, pretrained
 from fastsketch_benchmarks.ink_study import Pretraining
 from torch import nn
 
 from fastsketch.augment import Targets
 from fastsketch.preprocess import Preprocess
 
-HOW = Pretraining(size=56, width=48, depth=1, classes=3, drawings=20, epochs=1)
+HOW = Pretraining(size=56, width=48, depth=1, classes=3, drawings=20, epochs=1, sketch_epochs=1)
 
 
 def linear(outputs: int, seed: int) -> nn.Module:
@@ -35,29 +36,35 @@ def test_the_last_logits_follow_the_teacher_and_the_others_labels() -> None:
     plain = Preprocess(4)
     student, teacher = linear(5, 1), Teacher(linear(3, 2), plain, 3)
     images, labels = torch.rand(6, 1, 4, 4), torch.tensor([0, 1, 1, 0, 1, 0])
-    loss = distilling(student, teacher, plain, torch.float32)(images, Targets(labels, labels, torch.ones(6)))
+    loss = distilling(student, teacher, 2, plain, torch.float32)(images, Targets(labels, labels, torch.ones(6)))
     logits, wanted = student(images), teacher(images, plain).softmax(dim=1)
     labelled = F.cross_entropy(logits[:, :2], labels, label_smoothing=0.1)
     taught = -(wanted * logits[:, 2:].log_softmax(dim=1)).sum(dim=1).mean()
     torch.testing.assert_close(loss, labelled + taught)
 
 
-def test_weights_are_made_once_for_the_same_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[int] = []
+def test_each_stage_is_made_once_for_the_same_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[tuple[str, int]] = []
 
-    def make(how: Pretraining, tokens: int, folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
-        made.append(tokens)
+    def drawings(how: Pretraining, tokens: int, *_: object) -> tuple[Weights, Known]:
+        made.append(("drawings", tokens))
         return {"weight": torch.full((2,), float(tokens))}, {"top1": 0.5}
+
+    def sketches(how: Pretraining, tokens: int, folder: Path, teacher: object, *before: Any) -> tuple[Weights, Known]:
+        made.append(("sketches", tokens))
+        weights, known = before
+        return {"weight": weights["weight"] + 1}, {**known, "more": 0.6}
 
     (tmp_path / "quickdraw-strokes").mkdir()
     monkeypatch.setattr(ink_pretraining, "SHARED", tmp_path)
-    monkeypatch.setattr(ink_pretraining, "_pretrain", make)
+    monkeypatch.setattr(ink_pretraining, "_learn_drawings", drawings)
+    monkeypatch.setattr(ink_pretraining, "_learn_sketches", sketches)
     monkeypatch.setattr(platformdirs, "user_cache_path", lambda _: tmp_path / "cache")
     for tokens in (7, 7, 9):
         weights, known = pretrained(HOW, tokens, tmp_path)
-        assert weights["weight"].tolist() == [tokens, tokens]
-        assert known == {"top1": 0.5}
-    assert made == [7, 9]
+        assert weights["weight"].tolist() == [tokens + 1] * 2
+        assert known == {"top1": 0.5, "more": 0.6}
+    assert made == [("drawings", 7), ("sketches", 7), ("drawings", 9), ("sketches", 9)]
 
 
 def test_without_drawings_there_are_no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

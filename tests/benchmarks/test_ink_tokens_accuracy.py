@@ -55,7 +55,7 @@ def test_no_way_takes_longer_than_dense() -> None:
 
 
 def test_smaller_images_have_about_as_many_patches() -> None:
-    how = Pretraining(size=112, width=192, depth=6, classes=None, drawings=150, epochs=1)
+    how = Pretraining(size=112, width=192, depth=6, classes=None, drawings=150, epochs=1, sketch_epochs=1)
     assert smaller_size(how, 95) == 80  # 10 x 10 patches of 8 px
     assert smaller_size(how, 196) == 112
 
