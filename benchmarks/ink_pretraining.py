@@ -1,9 +1,10 @@
 """The weights that the study of ink tokens' accuracy starts from: a small transformer that knows drawings and sketches.
 
-First it learns 345 classes of Quick, Draw! by their labels, and what an EfficientNet-Lite0 that was fine-tuned on
-TU-Berlin says of every augmented drawing; then, with a new classifier, TU-Berlin's 250 classes in the same way (a
-convolutional teacher, as in DeiT: Touvron et al., 2021). A quarter of the steps are dense, so that neither all patches
-nor few are new to it. That takes an hour of two CPU cores, wherefore the weights stay in the user's cache folder.
+First it learns 345 classes of Quick, Draw!, then those of TU-Berlin that the study leaves alone: by their labels, and
+by what an EfficientNet-Lite0 that was fine-tuned on TU-Berlin says of every augmented image (a convolutional teacher,
+as in DeiT: Touvron et al., 2021). Of drawings it sees the inked patches only in three of four steps, which saves an
+hour; of sketches it sees all patches throughout, as weights have done that one fetches. In all that takes an hour of
+two CPU cores, wherefore the weights stay in the user's cache folder.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 import torch
@@ -38,16 +40,18 @@ from fastsketch.training.run.checkpoint import load_model
 from fastsketch.training.run.directory import Run
 
 from .ink_study import Learner, Pretraining, create
-from .originals import SHARED, labelled_dataset
+from .originals import SHARED, labelled_dataset, sketches_after
 
 console = Console(highlight=False)
 
 DENSE_STEPS = 0.25
-"""Of the pretraining."""
+"""While it learns drawings."""
 
 TEACHER = "tf_efficientnet_lite0"
 TEACHER_SIZES = (0.57, 0.86, 1.0)
 """Of the study's images, in turn over the teacher's epochs."""
+
+_WEIGHTS = SHARED.parent / "weights" / f"{TEACHER}.in1k.safetensors"
 
 VALIDATION = 5
 """Drawings of each class that are not learned."""
@@ -57,12 +61,13 @@ Weights = dict[str, Tensor]
 Known = dict[str, float]
 
 
-def pretrained(how: Pretraining, tokens: int, folder: Path) -> tuple[Weights, Known]:
+def pretrained(how: Pretraining, classes: int | None, tokens: int, folder: Path) -> tuple[Weights, Known]:
     """Weights without a classifier, and what is known of them; made if the cache has none for these settings.
 
     Args:
         how: How large all is, and for how long.
-        tokens: Patches that it sees, where a step is not dense.
+        classes: The study's, TU-Berlin's first; None for all, none of which is learned here then.
+        tokens: Patches that it sees of a drawing, where a step is not dense.
         folder: For what is needed on the way.
 
     Returns:
@@ -70,16 +75,18 @@ def pretrained(how: Pretraining, tokens: int, folder: Path) -> tuple[Weights, Kn
     """
     if not (SHARED / "quickdraw-strokes").is_dir():
         return {}, {}
-    teacher = _LateTeacher(how, folder / "teacher")
-    drawings = _cached("drawings", how, tokens, lambda: _learn_drawings(how, tokens, folder, teacher))
-    return _cached("sketches", how, tokens, lambda: _learn_sketches(how, tokens, folder, teacher, *drawings))
+    late = _LateTeacher(how, folder / "teacher")
+    settings = {**asdict(how), "tokens": tokens, "dense": DENSE_STEPS, "held out": VALIDATION, "teacher": late.name}
+    epochs = settings.pop("sketch_epochs")
+    drawings = _cached("drawings", settings, lambda: _learn_drawings(how, tokens, folder, late))
+    if classes is None or not late.name:
+        return drawings
+    settings |= {"sketch_epochs": epochs, "classes": classes}
+    return _cached("sketches", settings, lambda: _learn_sketches(how, classes, folder, late, *drawings))
 
 
-def _cached(
-    name: str, how: Pretraining, tokens: int, make: Callable[[], tuple[Weights, Known]]
-) -> tuple[Weights, Known]:
-    settings = json.dumps({**asdict(how), "tokens": tokens, "dense steps": DENSE_STEPS}, sort_keys=True)
-    digest = sha256(settings.encode()).hexdigest()[:16]
+def _cached(name: str, settings: dict[str, Any], make: Callable[[], tuple[Weights, Known]]) -> tuple[Weights, Known]:
+    digest = sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
     path = platformdirs.user_cache_path("fastsketch") / "benchmarks" / f"ink-study-{name}-{digest}.safetensors"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -93,54 +100,39 @@ def _learn_drawings(how: Pretraining, tokens: int, folder: Path, late: _LateTeac
     config = ConvertConfig(size=how.size, split=f"{how.drawings - VALIDATION}/{VALIDATION}/0", classes=how.classes)
     convert_dataset(open_source(SHARED / "quickdraw-strokes"), folder / "drawings", config)
     teacher, known = late()
-    classes = len(DatasetMetadata.load(folder / "drawings").classes)
-    model = create(how, classes + (teacher.classes if teacher else 0))
-    learner = _learn(how, folder / "drawings", model, tokens, teacher, classes, epochs=how.epochs)
-    assert isinstance(model.head, nn.Linear)
-    model.head = _rows(model.head, classes)
-    return _weights(model), known | _measured("drawings", learner, tokens)
+    seen = {"model__tokens": tokens, "model__dense_steps": DENSE_STEPS}
+    weights, top1 = _learn(how, folder / "drawings", {}, teacher, training__epochs=how.epochs, **seen)
+    return weights, known | {"top-1 on drawings": top1}
 
 
 def _learn_sketches(
-    how: Pretraining, tokens: int, folder: Path, late: _LateTeacher, weights: Weights, known: Known
+    how: Pretraining, classes: int, folder: Path, late: _LateTeacher, weights: Weights, known: Known
 ) -> tuple[Weights, Known]:
     teacher, _ = late()
-    if teacher is None:
-        return weights, known
-    model = create(how, teacher.classes)
-    model.load_state_dict(weights, strict=False)
-    sketches = folder / "teacher" / "sketches"
-    learner = _learn(how, sketches, model, tokens, teacher, teacher.classes, epochs=how.sketch_epochs)
-    return _weights(model), known | _measured("sketches", learner, tokens)
+    others = open_source(sketches_after(folder / "others", classes))
+    convert_dataset(others, folder / "other sketches", ConvertConfig(size=how.size))
+    weights, top1 = _learn(how, folder / "other sketches", weights, teacher, training__epochs=how.sketch_epochs)
+    return weights, known | {"top-1 on other sketches": top1}
 
 
 def _learn(
-    how: Pretraining, folder: Path, model: nn.Module, tokens: int, teacher: Teacher | None, classes: int, *, epochs: int
-) -> Learner:
-    learner = Learner(
-        folder,
-        model,
-        data__batch_size=how.batch_size,
-        model__tokens=tokens,
-        model__dense_steps=DENSE_STEPS,
-        optimizer__lr=how.lr,
-        training__epochs=epochs,
-    )
+    how: Pretraining, folder: Path, weights: Weights, teacher: Teacher | None, **settings: object
+) -> tuple[Weights, float]:
+    """Learn a data set from weights without a classifier; give such, and the top-1 on all patches."""
+    classes = len(DatasetMetadata.load(folder).classes)
+    torch.manual_seed(0)
+    model = create(how, classes + (teacher.classes if teacher else 0))
+    model.load_state_dict(weights, strict=False)
+    learner = Learner(folder, model, data__batch_size=how.batch_size, optimizer__lr=how.lr, **settings)
     trainer = learner.trainer
     if teacher:
         trainer.step.loss_of = distilling(trainer.model, teacher, classes, trainer.preprocess, trainer.precision)
     learner.learn(verbose=True)
-    return learner
-
-
-def _measured(name: str, learner: Learner, tokens: int) -> Known:
-    known = {f"top-1 on {name}": learner.top1(None), f"top-1 on ink of {name}": learner.top1(tokens)}
-    console.print(f"pretrained: {known}")
-    return known
-
-
-def _weights(model: nn.Module) -> Weights:
-    return {key: value for key, value in model.state_dict().items() if not key.startswith("head.")}
+    assert isinstance(model.head, nn.Linear)
+    model.head = _rows(model.head, classes)
+    top1 = learner.top1(None)
+    console.print(f"pretrained: {top1:.2%}")
+    return {key: value for key, value in model.state_dict().items() if not key.startswith("head.")}, top1
 
 
 class Teacher(nn.Module):
@@ -169,8 +161,7 @@ def distilling(
 ) -> Callable[[Tensor, Targets], Tensor]:
     """A loss of a model whose first logits are to follow labels and whose last are to be those of a teacher.
 
-    It is the sum of both cross-entropies, the teacher's probabilities being the target of the second. The logits may be
-    the same ones.
+    It is the sum of both cross-entropies, the teacher's probabilities being the target of the second.
     """
 
     def loss_of(images: Tensor, targets: Targets) -> Tensor:
@@ -184,27 +175,31 @@ def distilling(
 
 
 class _LateTeacher:
-    """The teacher, fine-tuned where it is first asked for: the cache may make it needless."""
+    """The teacher, fine-tuned where it is first asked for: the cache may make it needless.
+
+    Attributes:
+        name: Empty where it cannot be had, for the ImageNet weights or the sketches are missing.
+    """
 
     def __init__(self, how: Pretraining, folder: Path) -> None:
         self._how, self._folder = how, folder
-        self._made: tuple[Teacher | None, Known] | None = None
+        self.name = f"{TEACHER} {TEACHER_SIZES}" if _WEIGHTS.is_file() and (SHARED / "tuberlin224").is_dir() else ""
+        self._made: tuple[Teacher, Known] | None = None
 
     def __call__(self) -> tuple[Teacher | None, Known]:
+        if not self.name:
+            return None, {}
         self._made = self._made or _teacher(self._how, self._folder)
         return self._made
 
 
-def _teacher(how: Pretraining, folder: Path) -> tuple[Teacher | None, Known]:
-    """TU-Berlin's 250 classes, fine-tuned from ImageNet weights; None where these or the sketches are missing."""
-    weights = SHARED.parent / "weights" / f"{TEACHER}.in1k.safetensors"
-    if not weights.is_file() or not (SHARED / "tuberlin224").is_dir():
-        return None, {}
+def _teacher(how: Pretraining, folder: Path) -> tuple[Teacher, Known]:
+    """TU-Berlin's 250 classes, fine-tuned from ImageNet weights."""
     recipe = load_recipe(
         "cpu-quarter",
         (),
         data__path=labelled_dataset(folder, how.size, None),
-        model__weights=weights,
+        model__weights=_WEIGHTS,
         augment__normalize="standard",
         training__epochs=how.teacher_epochs,
         training__image_sizes=[round(how.size * share) for share in TEACHER_SIZES],

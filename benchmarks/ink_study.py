@@ -35,7 +35,7 @@ class Pretraining:
         classes: Of drawings; None for all.
         drawings: Of each class.
         epochs: Over them.
-        sketch_epochs: Over TU-Berlin's sketches, afterwards.
+        sketch_epochs: Over sketches of TU-Berlin, afterwards.
         teacher_epochs: Of the teacher, over TU-Berlin.
         lr: Peak learning rate.
         batch_size: Images a step.

@@ -70,7 +70,7 @@ QUICK = Study(
     seeds=2,
 )
 ON_CPU = Study(
-    Pretraining(size=112, width=192, depth=6, classes=None, drawings=150, epochs=9, sketch_epochs=6),
+    Pretraining(size=112, width=192, depth=6, classes=None, drawings=150, epochs=9, sketch_epochs=8),
     classes=100,
     epochs=4,
     seeds=3,
@@ -147,7 +147,7 @@ def run(out: Path, *, quick: bool = False) -> Path:
         labelled_dataset(folder, study.pretraining.size, study.classes)
         data = DatasetMetadata.load(folder / "sketches")
         tokens = _auto_tokens(study, folder)
-        weights, known = pretrained(study.pretraining, tokens, folder)
+        weights, known = pretrained(study.pretraining, study.classes, tokens, folder)
         save_file(weights, folder / WEIGHTS)
         costs = step_costs(study, tokens, folder)
         epochs = {way.name: epochs_in_time(study.epochs, way, costs) for way in WAYS}
@@ -178,7 +178,7 @@ def learner(
     """A training from the pretrained weights and a new classifier."""
     torch.manual_seed(seed)
     how = study.pretraining
-    dropped = 1 - tokens / GRID**2 if sees == "random" else 0.0
+    dropped = 1 - (tokens + 0.5) / GRID**2 if sees == "random" else 0.0  # what is left, timm rounds down
     model = create(how, len(DatasetMetadata.load(folder / "sketches").classes), patch_drop_rate=dropped)
     model.load_state_dict(load_file(folder / WEIGHTS), strict=False)
     size = smaller_size(how, tokens) if sees == "smaller" else how.size

@@ -61,6 +61,15 @@ def labelled_dataset(folder: Path, size: int, classes: int | None) -> Path:
     return folder / "sketches"
 
 
+def sketches_after(folder: Path, classes: int) -> Path:
+    """An ImageFolder of TU-Berlin's sketches of all but the first so many classes (by links); made in `folder`."""
+    for split in ("train", "val"):
+        (folder / split).mkdir(parents=True)
+        for group in sorted((SHARED / "tuberlin224" / split).iterdir())[classes:]:
+            (folder / split / group.name).symlink_to(group.resolve())
+    return folder
+
+
 def dataset_in_all_formats(originals: Path, folder: Path, *, quick: bool) -> DatasetMetadata:
     """TU-Berlin's 14,250 sketches where they are at hand, else the originals, at 224 px; converted into `folder`."""
     real = SHARED / "tuberlin224"

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from fastsketch.config.section import PathName, Section, Width, Word
 
 MOST_PATCHES = 262_144
 """Of the largest image in the smallest patches: 4096 px in 8 × 8."""
+
+
+def _share_of_steps(share: float) -> float:
+    if share == 0 or 1e-3 <= share <= 0.9:
+        return share
+    raise ValueError("must be 0, or from 0.001 to 0.9")
 
 
 class ModelConfig(Section):
@@ -28,7 +34,8 @@ class ModelConfig(Section):
             augmented training images.
         eval_tokens: Those that it sees in evaluation: `same` as in training, `all`, or a number.
         dense_steps: Share of the training steps, spread evenly, in which it sees all patches nonetheless: what it needs
-            to be as good on all of them as on `tokens`, in plain timm for one.
+            to be as good on all of them as on `tokens`, in plain timm for one. 0, or from 0.001 to 0.9; where `tokens`
+            is all, every step is one.
     """
 
     name: Word = "vit_small"
@@ -39,7 +46,7 @@ class ModelConfig(Section):
     head_hidden: Annotated[tuple[Width, ...], Field(max_length=16)] = ()
     tokens: Literal["all", "auto"] | int = "all"
     eval_tokens: Literal["same", "all"] | int = "same"
-    dense_steps: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    dense_steps: Annotated[float, AfterValidator(_share_of_steps)] = 0.0
 
     def without_weights(self) -> ModelConfig:
         """The same model from random weights: where others are loaded, the file that it began with may be gone."""
@@ -53,9 +60,3 @@ class ModelConfig(Section):
         if number or (isinstance(value, str) and value in words):
             return value
         raise ValueError(f"must be {words[0]}, {words[1]} or a number of patches from 1 to {MOST_PATCHES:,}")
-
-    @model_validator(mode="after")
-    def _dense_beside_others(self) -> ModelConfig:
-        if self.dense_steps and self.tokens == "all":
-            raise ValueError("model.dense_steps is for model.tokens, and with all of them every step is dense")
-        return self

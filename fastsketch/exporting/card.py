@@ -69,7 +69,8 @@ def _patches(config: ModelConfig) -> str:
     seen = f"It has learned from {config.tokens} patches of each sketch, those with ink first"
     if not config.dense_steps:
         return f"{seen}, and has never seen the others: plain timm, which shows all, shows it what it does not know."
-    return f"{seen}, and from all of them in {config.dense_steps:.0%} of the steps: plain timm shows it what it knows."
+    share = f"{100 * config.dense_steps:.3g} %"
+    return f"{seen}, and from all of them in {share} of the steps: plain timm shows it what it knows."
 
 
 def _parity(described: Description) -> list[str]:

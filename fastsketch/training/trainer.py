@@ -170,10 +170,11 @@ class Trainer:
             micro_batch=largest_divisor(share, min(share, self.execution.micro_batch)),
             config=config,
         )
+        if self.phase is not None and self.execution.compile != "eager":
+            torch.compiler.reset()  # or earlier phases count towards the forms of a function that Dynamo allows
         if device.type == "cuda":
-            fit_in_memory(
-                step, self.tokens, *self.trial()
-            )  # alone: processes that wait for each other cannot run out of it apart
+            # Alone: processes that wait for each other cannot run out of it apart.
+            fit_in_memory(step, self.tokens, *self.trial())
         step.model = self.world.wrap(self.model)
         mode = self.execution.compile
         if mode != "eager" and checked:

@@ -127,7 +127,7 @@ def _val(run: Run) -> tuple[Path, DatasetMetadata, str]:
 
 
 @pytest.mark.parametrize(
-    ("dense_steps", "said"), [(0.0, "what it does not know"), (0.25, "from all of them in 25% of the steps")]
+    ("dense_steps", "said"), [(0.0, "what it does not know"), (0.25, "from all of them in 25 % of the steps")]
 )
 def test_dense_shows_all_patches_and_the_card_says_whether_it_knows_them(
     dense_steps: float, said: str, sketches: Path, data: DatasetMetadata, tmp_path: Path

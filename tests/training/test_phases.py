@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from shapes import convert_shapes, write_shapes
-from torch import Tensor
+from torch import Tensor, nn
 
 from fastsketch.augment import Targets
 from fastsketch.errors import ConfigError
 from fastsketch.evaluation import evaluate_run
+from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.recipes import load_recipe
 from fastsketch.training import trainer
 from fastsketch.training.execution.step import TrainStep
 from fastsketch.training.fit import fit
 from fastsketch.training.run.directory import Run
+from fastsketch.training.trainer import Trainer
 
 SMALL = ("model.name=test_resnet", "data.batch_size=16", "optimizer.lr=5e-2", "training.device=cpu")
 
@@ -78,8 +81,38 @@ def test_each_phase_is_brought_into_shape_once(shapes: Path, tmp_path: Path, mon
     monkeypatch.setattr(
         trainer,
         "compile_step",
-        lambda step, augment, batch, params, mode, world: tried.append((mode, augment.preprocess.size)),
+        lambda step, augment, tokens, batch, params, mode, world: tried.append((mode, augment.preprocess.size)),
     )
     overrides = [*SMALL, "training.image_sizes=[16,32]", "training.epochs=4", "training.compile=default"]
     fit(load_recipe(None, overrides, data__path=str(shapes)), Run(tmp_path / "run"))
     assert tried == [("default", 16), ("default", 32)]
+
+
+def test_every_phase_is_compiled_for_both_kinds_of_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dynamo compiles so many forms of a function at most, and leaves the others as they are without a word."""
+    sizes = [32, 48, 64, 80, 96]
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 8)  # torch's own
+    compiled: list[int] = []
+
+    def counting(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Any:
+        compiled.append(max(each.shape[-1] for each in inputs if isinstance(each, Tensor) and each.ndim == 4))
+        return graph.forward
+
+    def compile_loss(function: Any, mode: str) -> Any:
+        return function if isinstance(function, nn.Module) else torch.compile(function, dynamic=False, backend=counting)
+
+    monkeypatch.setattr(trainer, "compiled", compile_loss)
+    data = convert_shapes(write_shapes(tmp_path / "images"), tmp_path / "data", size=sizes[-1])
+    overrides = ["model.name=test_vit", "model.tokens=3", "model.dense_steps=0.5", "data.batch_size=4"]
+    settings = [f"training.image_sizes={sizes}", f"training.epochs={len(sizes)}", "training.compile=default"]
+    recipe = load_recipe(None, [*overrides, *settings, "training.device=cpu"], data__path=str(data))
+    made = Trainer(recipe, DatasetMetadata.load(data), torch.device("cpu"))
+    for epoch, size in enumerate(sizes):
+        made.state.epoch = epoch
+        made.enter_phase(checked=False)
+        batch, _ = made.trial()
+        compiled.clear()
+        for _ in range(4):
+            made.train_step(batch)
+        assert compiled == [size, size]
+    torch.compiler.reset()

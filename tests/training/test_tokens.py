@@ -172,6 +172,16 @@ def test_a_run_records_its_number_and_evaluates_as_it_validated(
     assert type(dense) is timm.models.VisionTransformer
 
 
+def test_a_run_whose_images_are_too_dense_is_opened_and_continued(tmp_path: Path) -> None:
+    """`auto` has become `all` there, and its dense steps mean nothing."""
+    write_pack(tmp_path / "noise", {"train": 32, "val": 8}, size=SIZE)
+    recipe, run = tokens_recipe(tmp_path / "noise", 1, "model.dense_steps=0.5"), Run(tmp_path / "run")
+    fit(recipe, run)
+    assert (run.recipe().model.tokens, run.recipe().model.dense_steps) == ("all", 0.5)
+    longer = tokens_recipe(tmp_path / "noise", 2, "model.dense_steps=0.5")
+    assert [record.epoch for record in fit(longer, run, resume=True)] == [1, 2]
+
+
 def test_plain_timm_shows_all_patches_as_our_evaluation_can(
     split: PackSplit, dataset_folder: Path, tmp_path: Path
 ) -> None:

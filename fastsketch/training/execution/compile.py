@@ -57,19 +57,20 @@ def trial_batch(batch_size: int, size: int, classes: int, device: torch.device) 
 
 
 def fit_in_memory(step: TrainStep, tokens: TokenSchedule, batch: Batch, params: AugmentParams) -> None:
-    """Halve the micro-batch until a step fits in the device's memory, a dense one if there are; the batch stays.
+    """Halve the micro-batch until every kind of step fits in the device's memory; the batch stays what it is.
 
     A trial does not update: what the optimizer will need is set aside meanwhile.
 
     Raises:
         FastSketchError: Not even a single image fits.
     """
-    tokens.show(dense=tokens.kinds[-1])
     while True:
         reserve: list[Tensor] = []
         try:
             reserve = step.state_to_come()
-            step.probe(batch, params, seed=0)
+            for dense in tokens.kinds:
+                tokens.show(dense=dense)
+                step.probe(batch, params, seed=0)
         except torch.OutOfMemoryError as error:
             if step.micro_batch == 1:
                 raise FastSketchError(
