@@ -10,9 +10,9 @@ import typer
 from .console import console, plain
 
 SHARED = (
-    *("ceilings", "common", "cubins", "drawings", "epochs", "gpu_bench", "gpu_parts", "gpu_training", "ink_study"),
-    *("loops", "lowered", "lowered_step", "originals", "plots", "pretended", "rivals", "sixty_lines", "steps"),
-    *("traced", "watch"),
+    *("ceilings", "common", "cubins", "drawings", "epochs", "gpu_bench", "gpu_parts", "gpu_training"),
+    *("ink_pretraining", "ink_study", "loops", "lowered", "lowered_step", "originals", "plots", "pretended", "rivals"),
+    *("sixty_lines", "steps", "traced", "watch"),
 )
 """Modules beside the benchmarks that are none."""
 

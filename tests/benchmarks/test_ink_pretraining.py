@@ -50,23 +50,30 @@ def test_each_stage_is_made_once_for_the_same_settings(tmp_path: Path, monkeypat
         made.append(("drawings", tokens))
         return {"weight": torch.full((2,), float(tokens))}, {"top1": 0.5}
 
-    def sketches(how: Pretraining, tokens: int, folder: Path, teacher: object, *before: Any) -> tuple[Weights, Known]:
-        made.append(("sketches", tokens))
+    def sketches(how: Pretraining, classes: int, folder: Path, teacher: object, *before: Any) -> tuple[Weights, Known]:
+        made.append(("sketches", classes))
         weights, known = before
         return {"weight": weights["weight"] + 1}, {**known, "more": 0.6}
 
     (tmp_path / "quickdraw-strokes").mkdir()
+    (tmp_path / "tuberlin224").mkdir()
+    monkeypatch.setattr(ink_pretraining, "_WEIGHTS", Path(__file__))  # any file: there is a teacher to be had
     monkeypatch.setattr(ink_pretraining, "SHARED", tmp_path)
     monkeypatch.setattr(ink_pretraining, "_learn_drawings", drawings)
     monkeypatch.setattr(ink_pretraining, "_learn_sketches", sketches)
     monkeypatch.setattr(platformdirs, "user_cache_path", lambda _: tmp_path / "cache")
-    for tokens in (7, 7, 9):
-        weights, known = pretrained(HOW, tokens, tmp_path)
+    for classes, tokens in ((3, 7), (3, 7), (4, 7), (4, 9)):
+        weights, known = pretrained(HOW, classes, tokens, tmp_path)
         assert weights["weight"].tolist() == [tokens + 1] * 2
         assert known == {"top1": 0.5, "more": 0.6}
-    assert made == [("drawings", 7), ("sketches", 7), ("drawings", 9), ("sketches", 9)]
+    assert made == [("drawings", 7), ("sketches", 3), ("sketches", 4), ("drawings", 9), ("sketches", 4)]
+    assert pretrained(HOW, None, 7, tmp_path)[1] == {"top1": 0.5}  # no class is left to be learned before the study
+    monkeypatch.setattr(ink_pretraining, "_WEIGHTS", tmp_path / "missing")
+    made.clear()
+    assert pretrained(HOW, 3, 7, tmp_path)[1] == {"top1": 0.5}
+    assert made == [("drawings", 7)]  # others than with a teacher
 
 
 def test_without_drawings_there_are_no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ink_pretraining, "SHARED", tmp_path)
-    assert pretrained(HOW, 7, tmp_path) == ({}, {})
+    assert pretrained(HOW, 3, 7, tmp_path) == ({}, {})
