@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,6 @@ _WEIGHTS = SHARED.parent / "weights" / f"{TEACHER}.in1k.safetensors"
 VALIDATION = 5
 """Drawings of each class that are not learned."""
 
-
 Weights = dict[str, Tensor]
 Known = dict[str, float]
 
@@ -75,11 +75,13 @@ def pretrained(how: Pretraining, classes: int | None, tokens: int, folder: Path)
     """
     if not (SHARED / "quickdraw-strokes").is_dir():
         return {}, {}
-    late = _LateTeacher(how, folder / "teacher")
-    settings = {**asdict(how), "tokens": tokens, "dense": DENSE_STEPS, "held out": VALIDATION, "teacher": late.name}
+    at_hand = _WEIGHTS.is_file() and (SHARED / "tuberlin224").is_dir()
+    late: LateTeacher = cache(partial(_teacher, how, folder / "teacher") if at_hand else _no_teacher)
+    teacher = f"{TEACHER} {TEACHER_SIZES}" if at_hand else ""
+    settings = {**asdict(how), "tokens": tokens, "dense": DENSE_STEPS, "held out": VALIDATION, "teacher": teacher}
     epochs = settings.pop("sketch_epochs")
     drawings = _cached("drawings", settings, lambda: _learn_drawings(how, tokens, folder, late))
-    if classes is None or not late.name:
+    if classes is None or not at_hand:
         return drawings
     settings |= {"sketch_epochs": epochs, "classes": classes}
     return _cached("sketches", settings, lambda: _learn_sketches(how, classes, folder, late, *drawings))
@@ -96,7 +98,7 @@ def _cached(name: str, settings: dict[str, Any], make: Callable[[], tuple[Weight
         return load_file(path), json.loads(file.metadata()["known"])
 
 
-def _learn_drawings(how: Pretraining, tokens: int, folder: Path, late: _LateTeacher) -> tuple[Weights, Known]:
+def _learn_drawings(how: Pretraining, tokens: int, folder: Path, late: LateTeacher) -> tuple[Weights, Known]:
     config = ConvertConfig(size=how.size, split=f"{how.drawings - VALIDATION}/{VALIDATION}/0", classes=how.classes)
     convert_dataset(open_source(SHARED / "quickdraw-strokes"), folder / "drawings", config)
     teacher, known = late()
@@ -106,7 +108,7 @@ def _learn_drawings(how: Pretraining, tokens: int, folder: Path, late: _LateTeac
 
 
 def _learn_sketches(
-    how: Pretraining, classes: int, folder: Path, late: _LateTeacher, weights: Weights, known: Known
+    how: Pretraining, classes: int, folder: Path, late: LateTeacher, weights: Weights, known: Known
 ) -> tuple[Weights, Known]:
     teacher, _ = late()
     others = open_source(sketches_after(folder / "others", classes))
@@ -156,6 +158,10 @@ class Teacher(nn.Module):
         return logits
 
 
+LateTeacher = Callable[[], tuple[Teacher | None, Known]]
+"""Fine-tunes the teacher when it is first called: the cache may make it needless."""
+
+
 def distilling(
     model: nn.Module, teacher: Teacher, classes: int, preprocess: Preprocess, precision: torch.dtype
 ) -> Callable[[Tensor, Targets], Tensor]:
@@ -174,23 +180,8 @@ def distilling(
     return loss_of
 
 
-class _LateTeacher:
-    """The teacher, fine-tuned where it is first asked for: the cache may make it needless.
-
-    Attributes:
-        name: Empty where it cannot be had, for the ImageNet weights or the sketches are missing.
-    """
-
-    def __init__(self, how: Pretraining, folder: Path) -> None:
-        self._how, self._folder = how, folder
-        self.name = f"{TEACHER} {TEACHER_SIZES}" if _WEIGHTS.is_file() and (SHARED / "tuberlin224").is_dir() else ""
-        self._made: tuple[Teacher, Known] | None = None
-
-    def __call__(self) -> tuple[Teacher | None, Known]:
-        if not self.name:
-            return None, {}
-        self._made = self._made or _teacher(self._how, self._folder)
-        return self._made
+def _no_teacher() -> tuple[None, Known]:
+    return None, {}
 
 
 def _teacher(how: Pretraining, folder: Path) -> tuple[Teacher, Known]:

@@ -121,19 +121,14 @@ class _Bench:
         trainer.state.epoch = self._recipe.training.freeze_epochs
         trainer.enter_phase(checked=False)
         batch, params = trainer.trial()
-        tokens, probes = trainer.tokens, []
-        for dense in tokens.kinds:
-            tokens.show(dense=dense)
-            probes.append([trainer.step.probe(batch, params, seed) for seed in range(TRIALS)])
+        probes = [[trainer.step.probe(batch, params, seed) for seed in range(TRIALS)] for _ in trainer.tokens.in_turn()]
         self._eager = self._eager or probes
         execution = replace(execution, micro_batch=trainer.step.micro_batch)
         for eager, ours in zip(self._eager, probes, strict=True):
             if problem := difference(eager, ours):
                 return Trial(execution, None, problem)
-        seconds = 0.0
-        for dense in tokens.kinds:
-            share = tokens.share if dense else 1 - tokens.share
-            seconds += share * _step_seconds(trainer, batch, dense=dense)
+        kinds = trainer.tokens.kinds.items()
+        seconds = sum(share * _step_seconds(trainer, batch, dense=dense) for dense, share in kinds)
         memory = torch.cuda.max_memory_allocated(self._device) if self._device.type == "cuda" else None
         return Trial(execution, seconds, memory=memory)
 

@@ -68,8 +68,7 @@ def fit_in_memory(step: TrainStep, tokens: TokenSchedule, batch: Batch, params: 
         reserve: list[Tensor] = []
         try:
             reserve = step.state_to_come()
-            for dense in tokens.kinds:
-                tokens.show(dense=dense)
+            for _ in tokens.in_turn():
                 step.probe(batch, params, seed=0)
         except torch.OutOfMemoryError as error:
             if step.micro_batch == 1:
@@ -118,8 +117,7 @@ def compile_step(
     started = perf_counter()
     try:
         step.augment, step.loss_of = compiled(augment, mode), compiled(step.loss_of, mode)
-        for dense in tokens.kinds:
-            tokens.show(dense=dense)
+        for _ in tokens.in_turn():
             step.probe(batch, params, seed=0)
         warmup = perf_counter() - started
         ours, seconds = _trials(step, tokens, batch, params)
@@ -191,13 +189,12 @@ def _trials(
     Of each kind it is the median of its seconds (the host reads each step, so each is whole).
     """
     kinds, mean = [], 0.0
-    for dense in tokens.kinds:
-        tokens.show(dense=dense)
+    for share in tokens.in_turn():
         probes, seconds = [], []
         for seed in range(TRIALS + 1):
             started = perf_counter()
             probes.append(step.probe(batch, params, seed))
             seconds.append(perf_counter() - started)
         kinds.append(probes[1:])
-        mean += (tokens.share if dense else 1 - tokens.share) * statistics.median(seconds[1:])
+        mean += share * statistics.median(seconds[1:])
     return kinds, mean

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from torch import nn
 
 from fastsketch.config import ModelConfig
@@ -18,25 +20,27 @@ class TokenSchedule:
         model: After `apply_tokens`.
 
     Attributes:
-        share: Of the steps that are dense; 0 where the model sees the same number always.
+        kinds: Whether a step is dense → the share of such steps, for each kind that there is.
     """
 
     def __init__(self, config: ModelConfig, model: nn.Module) -> None:
-        patches = getattr(model, "patch_embed", None)
-        self._patches = patches if isinstance(patches, InkPatchEmbed) and config.tokens != "all" else None
-        self._tokens = self._patches and self._patches.tokens
-        self.share = config.dense_steps if self._patches else 0.0
-
-    @property
-    def kinds(self) -> tuple[bool, ...]:
-        """Whether a step is dense, for each kind of step that there is."""
-        return (False, True) if self.share else (False,)
+        self._model, self._tokens = model, config.tokens if isinstance(config.tokens, int) else None
+        self._share = config.dense_steps if self._tokens else 0.0
+        self.kinds = {False: 1 - self._share, True: self._share} if self._share else {False: 1.0}
 
     def is_dense(self, step: int) -> bool:
         """Whether this step, counted from 0 over the whole training, shows all patches."""
-        return int((step + 1) * self.share) > int(step * self.share)
+        return int((step + 1) * self._share) > int(step * self._share)
 
     def show(self, *, dense: bool) -> None:
         """Let the model see all patches in training, or its number of them."""
-        if self._patches is not None and self.share:
-            self._patches.tokens = None if dense else self._tokens
+        if self._share:
+            patches = self._model.patch_embed
+            assert isinstance(patches, InkPatchEmbed)
+            patches.tokens = None if dense else self._tokens
+
+    def in_turn(self) -> Iterator[float]:
+        """Show each kind of step, one after the other; yields its share of the training."""
+        for dense, share in self.kinds.items():
+            self.show(dense=dense)
+            yield share
