@@ -18,12 +18,11 @@ import logging
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, wait
-from functools import cache, partial
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -33,6 +32,7 @@ from xxhash import xxh3_64_hexdigest, xxh3_128, xxh3_128_hexdigest
 
 from fastsketch import atomic
 from fastsketch.errors import ConfigError, DataError, FastSketchError
+from fastsketch.formats.fetch_threads import threads
 from fastsketch.formats.files import FileRecord, blocks
 from fastsketch.locks import held
 from fastsketch.urls import Gone, look_up, read, written
@@ -220,7 +220,7 @@ class SparseFile:
                 return future
             for block in range(first, stop):
                 self._under_way.setdefault(block, future)
-        _threads(BEHIND if behind else AT_ONCE).put((future, partial(self._fetch, first, stop, future)))
+        threads(BEHIND if behind else AT_ONCE).put((future, partial(self._fetch, first, stop, future)))
         return future
 
     def _fetch(self, first: int, stop: int, future: Future[None]) -> None:
@@ -326,26 +326,6 @@ def finish(futures: Sequence[Future[None]]) -> None:
     wait(futures)
     for future in futures:
         future.result()
-
-
-@cache
-def _threads(count: int) -> SimpleQueue[tuple[Future[None], Callable[[], None]]]:
-    """A queue with so many threads behind it, which nobody waits for at the end, as a pool's would be."""
-    tasks: SimpleQueue[tuple[Future[None], Callable[[], None]]] = SimpleQueue()
-    for number in range(count):
-        threading.Thread(target=_work, args=(tasks,), name=f"fetch-{number}", daemon=True).start()
-    return tasks
-
-
-def _work(tasks: SimpleQueue[tuple[Future[None], Callable[[], None]]]) -> None:
-    while True:
-        future, task = tasks.get()
-        try:
-            task()
-        except BaseException as error:
-            future.set_exception(error)
-        else:
-            future.set_result(None)
 
 
 def _disk(path: Path, error: OSError) -> FastSketchError:
