@@ -169,6 +169,7 @@ class SparseFile:
 
     def _open(self) -> None:
         if self.path.is_file():
+            self._blocks.unlink(missing_ok=True)  # left by who ended just after the file had got its name
             self._here = np.ones(self._count, np.uint8)
             self._data = self._record = -1
             return

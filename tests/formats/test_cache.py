@@ -401,6 +401,7 @@ def test_several_processes_share_a_cache(tmp_path: Path, folder: Path) -> None:
         assert json.loads(out) == [right, right], errors
         assert errors == ""
     [place] = folder.glob("*/*")
+    opened(Path(f"file://{tmp_path}/data"))  # the last of them may have ended while it tidied up behind its back
     assert sorted(path.name for path in place.iterdir() if path.suffix != ".lock") == [
         "dataset.json",
         "train.ids.jsonl",
@@ -408,6 +409,20 @@ def test_several_processes_share_a_cache(tmp_path: Path, folder: Path) -> None:
         "train.ink.u16",
         "train.labels.i64",
     ]
+
+
+def test_what_a_process_left_that_ended_as_the_file_was_whole_goes_at_the_next_opening(
+    tmp_path: Path, folder: Path
+) -> None:
+    write_pack(tmp_path / "data", {"train": 20}, SIZE)
+    url = Path(f"file://{tmp_path}/data")
+    images = cache.whole(url, opened(url)._image_files[0])
+    assert images is not None
+    left = images.with_name(images.name + ".blocks")
+    left.write_bytes(b"\1")
+    forget()
+    assert taken(opened(url), [*range(20)]) == (tmp_path / "data/train.images.u8").read_bytes()
+    assert not left.exists()
 
 
 def test_a_killed_process_leaves_what_the_next_one_can_use(tmp_path: Path, folder: Path) -> None:
