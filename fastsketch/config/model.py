@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from fastsketch.config.section import PathName, Section, Width, Word
 
 MOST_PATCHES = 262_144
 """Of the largest image in the smallest patches: 4096 px in 8 × 8."""
-
-
-def _share_of_steps(share: float) -> float:
-    if share == 0 or 1e-3 <= share <= 0.9:
-        return share
-    raise ValueError("must be 0, or from 0.001 to 0.9")
 
 
 class ModelConfig(Section):
@@ -29,13 +23,16 @@ class ModelConfig(Section):
         drop_path: Stochastic depth (Huang et al., 2016): probability with which the deepest block is skipped.
         head_hidden: Sizes of hidden layers between the backbone and the classifier, each with GELU and `dropout` after
             it; none is timm's own linear head. Plain timm opens such a model's backbone only.
+        head_init: How the classifier begins: `random` as timm has it, `zero` (all classes alike), or `ridge`: solved
+            instead of learned, by ridge regression on the features of all training images, in one pass without
+            gradients (`fastsketch.models.ridge`). With `training.epochs` 0 that is the whole training.
+        freeze_norm: Batch normalisation keeps the statistics that the weights came with, in training as in evaluation.
         tokens: Patches of each image that a vision transformer sees in training, those with ink first
             (`fastsketch.models.ink_tokens`): `all`, a number, or `auto`, so many as hold all ink of 95 % of the
             augmented training images.
         eval_tokens: Those that it sees in evaluation: `same` as in training, `all`, or a number.
-        dense_steps: Share of the training steps, spread evenly, in which it sees all patches nonetheless: what it needs
-            to be as good on all of them as on `tokens`, in plain timm for one. 0, or from 0.001 to 0.9; where `tokens`
-            is all, every step is one.
+        paper_token: Whether one token more stands for all patches that are left out. What it learns so, it knows on all
+            patches as well.
     """
 
     name: Word = "vit_small"
@@ -44,9 +41,11 @@ class ModelConfig(Section):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
     head_hidden: Annotated[tuple[Width, ...], Field(max_length=16)] = ()
+    head_init: Literal["random", "zero", "ridge"] = "random"
+    freeze_norm: bool = False
     tokens: Literal["all", "auto"] | int = "all"
     eval_tokens: Literal["same", "all"] | int = "same"
-    dense_steps: Annotated[float, AfterValidator(_share_of_steps)] = 0.0
+    paper_token: bool = True
 
     def without_weights(self) -> ModelConfig:
         """The same model from random weights: where others are loaded, the file that it began with may be gone."""

@@ -37,6 +37,12 @@ class Recipe(Section):
     def _partners(self) -> Recipe:
         if self.augment.mixes and self.data.batch_size < 2:
             raise ValueError("augment.mixup and augment.cutmix need data.batch_size of 2 or more: partners to mix with")
+        if self.model.head_init != "random" and self.model.head_hidden:
+            raise ValueError(
+                f"model.head_init={self.model.head_init} is of a linear head: leave model.head_hidden empty"
+            )
+        if not self.training.epochs and self.model.head_init != "ridge":
+            raise ValueError("training.epochs=0 trains nothing: with model.head_init=ridge the classifier is solved")
         return self
 
     def save(self, path: Path) -> None:

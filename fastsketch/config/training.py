@@ -13,7 +13,7 @@ class TrainingConfig(Section):
     """The loop.
 
     Attributes:
-        epochs: Passes over the training split.
+        epochs: Passes over the training split; 0 where `model.head_init` is `ridge` and that is enough.
         seed: Decides initial weights, data order, augmentation and dropout.
         label_smoothing: Share of the target spread over all classes.
         device: `auto` takes a GPU if there is one.
@@ -41,7 +41,7 @@ class TrainingConfig(Section):
         loggers: Where the metrics go besides JSON lines and CSV.
     """
 
-    epochs: Epochs = 30
+    epochs: Annotated[int, Field(ge=0, le=1_000_000)] = 30
     seed: Seed = 0
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     device: Word = "auto"

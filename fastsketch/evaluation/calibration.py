@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from fastsketch.evaluation.outputs import Outputs
+from fastsketch.models.temperature import best_scale
 
 BINS = 15
 """Of equal width, by the probability of the likeliest class; as in the paper."""
@@ -50,19 +48,8 @@ class Calibration(NamedTuple):
 
 
 def fit_temperature(outputs: Outputs) -> float:
-    """The temperature with the least cross-entropy, in [0.05, 20]; there is one minimum alone, for it is convex."""
-    logits, labels = outputs.logits.double().cpu(), outputs.labels.cpu()
-    inverse = torch.ones((), dtype=torch.float64, requires_grad=True)
-    search = torch.optim.LBFGS([inverse], max_iter=100, line_search_fn="strong_wolfe", tolerance_grad=1e-9)
-
-    def loss() -> Tensor:
-        search.zero_grad()
-        value = F.cross_entropy(logits * inverse, labels)
-        value.backward()  # type: ignore[no-untyped-call]
-        return value
-
-    search.step(loss)  # type: ignore[no-untyped-call]
-    best = float(inverse.detach())
+    """The temperature with the least cross-entropy, in [0.05, 20]."""
+    best = best_scale(outputs.logits, outputs.labels)
     return HIGHEST if best <= 0 else min(max(1 / best, LOWEST), HIGHEST)
 
 

@@ -55,6 +55,38 @@ def add_hidden_layers(model: nn.Module, hidden: Sequence[int], dropout: float = 
         model.set_submodule(name, MLPClassifier(classifier, hidden, dropout))
 
 
+def linear_classifiers(model: nn.Module) -> dict[str, nn.Linear | nn.Conv2d]:
+    """The classifiers of a model by their names, each of which is one linear layer, or one 1 × 1 convolution.
+
+    Raises:
+        ConfigError: One is something else, or timm does not say where it is.
+    """
+    found: dict[str, nn.Linear | nn.Conv2d] = {}
+    for name in classifier_names(model):
+        classifier = model.get_submodule(name)
+        if not isinstance(classifier, nn.Linear) and not (
+            isinstance(classifier, nn.Conv2d) and classifier.kernel_size == (1, 1) and classifier.groups == 1
+        ):
+            raise ConfigError(
+                f"the classifier of this model is no linear layer but a {type(classifier).__name__}",
+                hint="leave model.head_init at random, or choose another model",
+            )
+        found[name] = classifier
+    return found
+
+
+def zero_classifiers(model: nn.Module) -> None:
+    """Let every class be as likely as any other at first.
+
+    Raises:
+        ConfigError: A classifier is not linear.
+    """
+    for classifier in linear_classifiers(model).values():
+        nn.init.zeros_(classifier.weight)
+        if classifier.bias is not None:
+            nn.init.zeros_(classifier.bias)
+
+
 def hidden_sizes(model: nn.Module) -> tuple[int, ...]:
     """The sizes that `add_hidden_layers` was given; empty for timm's own head."""
     heads = [module for module in model.modules() if isinstance(module, MLPClassifier)]
@@ -76,9 +108,19 @@ def freeze_backbone(model: nn.Module, frozen: bool) -> None:
         if not name.startswith(heads):
             parameter.requires_grad_(not frozen)
     if frozen:
-        for name, module in model.named_modules():
-            if isinstance(module, _BatchNorm) and not name.startswith(heads):
-                module.eval()
+        keep_statistics(model, but=heads)
+
+
+def keep_statistics(model: nn.Module, but: tuple[str, ...] = ()) -> None:
+    """Let batch normalisation use its running statistics and leave them as they are; call it after `model.train()`.
+
+    Args:
+        model: Its scales and shifts go on learning.
+        but: Modules whose names begin so are left out.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, _BatchNorm) and not name.startswith(but):
+            module.eval()
 
 
 def classifier_names(model: nn.Module) -> tuple[str, ...]:

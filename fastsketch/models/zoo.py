@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from fastsketch.config import ModelConfig
 from fastsketch.errors import ConfigError, DataError, FastSketchError, one_line
-from fastsketch.models.head import add_hidden_layers, classifier_names
+from fastsketch.models.head import add_hidden_layers, classifier_names, zero_classifiers
 from fastsketch.models.hub import fetching, quiet_libraries
 
 SHORT_NAMES = {
@@ -63,6 +63,8 @@ def create_model(config: ModelConfig, *, num_classes: int, size: int, train_size
     model = _build(name, arguments, config, outline)
     if config.head_hidden:
         add_hidden_layers(model, config.head_hidden, config.dropout)
+    if config.head_init == "zero":
+        zero_classifiers(model)
     return model
 
 

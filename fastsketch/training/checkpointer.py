@@ -69,6 +69,12 @@ class Checkpointer:
             with self._stop.saving():
                 save_resume(self._run.resume_path, saveable(state, self.records, trainer.recipe, trainer.dataset))
 
+    def end(self) -> None:
+        """Save the state; and the models, if there was no epoch that ended with it."""
+        self.save()
+        if self._leads and not self._trainer.state.epoch:
+            self._save_models("last", "best")
+
     def save_and_stop(self) -> None:
         """Save everything; the end, by whoever asked for it.
 

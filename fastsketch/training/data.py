@@ -52,3 +52,18 @@ def open_data(recipe: Recipe, dataset: DatasetMetadata, device: torch.device, wo
     splits = [record for name, record in dataset.splits.items() if name in read or url_of(folder) is None]
     others = splits if config.verify and world.local_rank == 0 else ()  # each machine may have a copy of its own
     return TrainingData(train, val, Verifier(folder, others, verified))
+
+
+def open_in_order(recipe: Recipe, dataset: DatasetMetadata, device: torch.device, world: World) -> Loader:
+    """This process's share of the training split as validation would see it: in order, every image once.
+
+    Raises:
+        ConfigError: It cannot be opened so.
+        DataError: A file is damaged.
+    """
+    config = recipe.data
+    assert config.path is not None, "check_data has seen it"
+    share = Sampling(config.eval_batch_size, rank=world.rank, world_size=world.size)
+    return open_loader(
+        config.path, dataset, config.train_split, share, device=device, name=config.loader, verify=config.verify
+    )

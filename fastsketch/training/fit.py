@@ -14,8 +14,9 @@ from fastsketch.device import resolve_device
 from fastsketch.training.assurance import assured
 from fastsketch.training.checkpointer import Checkpointer
 from fastsketch.training.checks import check_data
-from fastsketch.training.data import TrainingData, open_data
+from fastsketch.training.data import TrainingData, open_data, open_in_order
 from fastsketch.training.execution.distributed import World
+from fastsketch.training.head_init import solve_head
 from fastsketch.training.optim import highest_lr
 from fastsketch.training.run.continuation import check_continues, is_finished, settings_alike
 from fastsketch.training.run.directory import Run
@@ -98,6 +99,8 @@ def fit(
         data = open_data(recipe, dataset, device, world)
         if saved is None:
             _tell_beginning(recipe)
+            if recipe.model.head_init == "ridge":
+                solve_head(trainer, open_in_order(recipe, dataset, device, world))
             earlier = []
         else:
             earlier = _continue(trainer, data, restore(trainer, saved, states))
@@ -109,7 +112,7 @@ def fit(
             while not trainer.is_over:
                 if not _epoch(trainer, data, checkpointer, stop, on_step, on_epoch):
                     return checkpointer.records
-            checkpointer.save()
+            checkpointer.end()
         return checkpointer.records
 
 

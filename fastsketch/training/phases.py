@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 from torch import nn
 
-from fastsketch.config import TrainingConfig
+from fastsketch.config import Recipe
 from fastsketch.models import freeze_backbone
+from fastsketch.models.head import keep_statistics
 from fastsketch.training.progressive_resize import image_size_at
 
 
@@ -17,19 +18,25 @@ class Phase(NamedTuple):
     Attributes:
         frozen: Only the classifier head is trained. None if that is so in no epoch.
         size: Side of the images that the model sees, in pixels.
+        keeps_statistics: Batch normalisation uses its running statistics throughout.
     """
 
     frozen: bool | None
     size: int
+    keeps_statistics: bool = False
 
     @classmethod
-    def of(cls, config: TrainingConfig, epoch: int, dataset_size: int) -> Phase:
+    def of(cls, recipe: Recipe, epoch: int, dataset_size: int) -> Phase:
         """The phase of an epoch, counted from 0, on a data set of images of so many pixels a side."""
+        config = recipe.training
         frozen = epoch < config.freeze_epochs if config.freeze_epochs else None
-        return cls(frozen, image_size_at(epoch, config.epochs, config.image_sizes, dataset_size))
+        size = image_size_at(epoch, config.epochs, config.image_sizes, dataset_size)
+        return cls(frozen, size, recipe.model.freeze_norm)
 
     def prepare(self, model: nn.Module) -> None:
         """Bring the model into training mode, in this phase."""
         model.train()
         if self.frozen is not None:
             freeze_backbone(model, self.frozen)
+        if self.keeps_statistics:
+            keep_statistics(model)
