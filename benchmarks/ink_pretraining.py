@@ -2,9 +2,9 @@
 
 First it learns 345 classes of Quick, Draw!, then those of TU-Berlin that the study leaves alone: by their labels, and
 by what an EfficientNet-Lite0 that was fine-tuned on TU-Berlin says of every augmented image (a convolutional teacher,
-as in DeiT: Touvron et al., 2021). Of drawings it sees the inked patches only in three of four steps, which saves an
-hour; of sketches it sees all patches throughout, as weights have done that one fetches. In all that takes an hour of
-two CPU cores, wherefore the weights stay in the user's cache folder.
+as in DeiT: Touvron et al., 2021). Drawings are smaller than sketches, which saves an hour. It sees all patches
+throughout, as weights have done that one fetches. In all that takes an hour of two CPU cores, wherefore the weights
+stay in the user's cache folder.
 """
 
 from __future__ import annotations
@@ -40,13 +40,10 @@ from fastsketch.training.loss import mixed_cross_entropy
 from fastsketch.training.run.checkpoint import load_model
 from fastsketch.training.run.directory import Run
 
-from .ink_study import Learner, Pretraining, create
+from .ink_study import Learner, Pretraining, create, resize
 from .originals import SHARED, labelled_dataset, sketches_after
 
 console = Console(highlight=False)
-
-DENSE_STEPS = 0.25
-"""While it learns drawings."""
 
 TEACHER = "tf_efficientnet_lite0"
 TEACHER_SIZES = (0.57, 0.86, 1.0)
@@ -61,13 +58,12 @@ Weights = dict[str, Tensor]
 Known = dict[str, float]
 
 
-def pretrained(how: Pretraining, classes: int | None, tokens: int, folder: Path) -> tuple[Weights, Known]:
+def pretrained(how: Pretraining, classes: int | None, folder: Path) -> tuple[Weights, Known]:
     """Weights without a classifier, and what is known of them; made if the cache has none for these settings.
 
     Args:
         how: How large all is, and for how long.
         classes: The study's, TU-Berlin's first; None for all, none of which is learned here then.
-        tokens: Patches that it sees of a drawing, where a step is not dense.
         folder: For what is needed on the way.
 
     Returns:
@@ -78,9 +74,9 @@ def pretrained(how: Pretraining, classes: int | None, tokens: int, folder: Path)
     at_hand = _WEIGHTS.is_file() and (SHARED / "tuberlin224").is_dir()
     late: LateTeacher = cache(partial(_teacher, how, folder / "teacher") if at_hand else _no_teacher)
     teacher = f"{TEACHER} {TEACHER_SIZES}" if at_hand else ""
-    settings = {**asdict(how), "tokens": tokens, "dense": DENSE_STEPS, "held out": VALIDATION, "teacher": teacher}
+    settings = {**asdict(how), "held out": VALIDATION, "teacher": teacher}
     epochs = settings.pop("sketch_epochs")
-    drawings = _cached("drawings", settings, lambda: _learn_drawings(how, tokens, folder, late))
+    drawings = _cached("drawings", settings, lambda: _learn_drawings(how, folder, late))
     if classes is None or not at_hand:
         return drawings
     settings |= {"sketch_epochs": epochs, "classes": classes}
@@ -98,12 +94,12 @@ def _cached(name: str, settings: dict[str, Any], make: Callable[[], tuple[Weight
         return load_file(path), json.loads(file.metadata()["known"])
 
 
-def _learn_drawings(how: Pretraining, tokens: int, folder: Path, late: LateTeacher) -> tuple[Weights, Known]:
-    config = ConvertConfig(size=how.size, split=f"{how.drawings - VALIDATION}/{VALIDATION}/0", classes=how.classes)
+def _learn_drawings(how: Pretraining, folder: Path, late: LateTeacher) -> tuple[Weights, Known]:
+    split = f"{how.drawings - VALIDATION}/{VALIDATION}/0"
+    config = ConvertConfig(size=how.drawing_size, split=split, classes=how.classes)
     convert_dataset(open_source(SHARED / "quickdraw-strokes"), folder / "drawings", config)
     teacher, known = late()
-    seen = {"model__tokens": tokens, "model__dense_steps": DENSE_STEPS}
-    weights, top1 = _learn(how, folder / "drawings", {}, teacher, training__epochs=how.epochs, **seen)
+    weights, top1 = _learn(how, folder / "drawings", {}, teacher, how.epochs)
     return weights, known | {"top-1 on drawings": top1}
 
 
@@ -113,19 +109,22 @@ def _learn_sketches(
     teacher, _ = late()
     others = open_source(sketches_after(folder / "others", classes))
     convert_dataset(others, folder / "other sketches", ConvertConfig(size=how.size))
-    weights, top1 = _learn(how, folder / "other sketches", weights, teacher, training__epochs=how.sketch_epochs)
+    weights, top1 = _learn(how, folder / "other sketches", weights, teacher, how.sketch_epochs)
     return weights, known | {"top-1 on other sketches": top1}
 
 
 def _learn(
-    how: Pretraining, folder: Path, weights: Weights, teacher: Teacher | None, **settings: object
+    how: Pretraining, folder: Path, weights: Weights, teacher: Teacher | None, epochs: int
 ) -> tuple[Weights, float]:
-    """Learn a data set from weights without a classifier; give such, and the top-1 on all patches."""
-    classes = len(DatasetMetadata.load(folder).classes)
+    """Learn a data set from weights without a classifier; give such, for images of the study's size, and the top-1."""
+    data = DatasetMetadata.load(folder)
+    classes = len(data.classes)
     torch.manual_seed(0)
     model = create(how, classes + (teacher.classes if teacher else 0))
     model.load_state_dict(weights, strict=False)
-    learner = Learner(folder, model, data__batch_size=how.batch_size, optimizer__lr=how.lr, **settings)
+    resize(model, data.size)
+    settings = {"data__batch_size": how.batch_size, "optimizer__lr": how.lr, "training__epochs": epochs}
+    learner = Learner(folder, model, **settings)
     trainer = learner.trainer
     if teacher:
         trainer.step.loss_of = distilling(trainer.model, teacher, classes, trainer.preprocess, trainer.precision)
@@ -134,6 +133,7 @@ def _learn(
     model.head = _rows(model.head, classes)
     top1 = learner.top1(None)
     console.print(f"pretrained: {top1:.2%}")
+    resize(model, how.size)
     return {key: value for key, value in model.state_dict().items() if not key.startswith("head.")}, top1
 
 

@@ -12,10 +12,11 @@ from torch import nn
 
 from fastsketch.device import resolve_device
 from fastsketch.formats.metadata import DatasetMetadata
-from fastsketch.models.ink_tokens import ink_patches
+from fastsketch.models.ink_tokens import keep_inked
 from fastsketch.recipes import load_recipe
-from fastsketch.training.data import open_data
+from fastsketch.training.data import open_data, open_in_order
 from fastsketch.training.execution.config import ExecutionConfig
+from fastsketch.training.head_init import solve_head
 from fastsketch.training.trainer import Trainer
 
 console = Console(highlight=False)
@@ -34,6 +35,7 @@ class Pretraining:
         depth: Its blocks.
         classes: Of drawings; None for all.
         drawings: Of each class.
+        drawing_size: Their side, in pixels.
         epochs: Over them.
         sketch_epochs: Over sketches of TU-Berlin, afterwards.
         teacher_epochs: Of the teacher, over TU-Berlin.
@@ -46,6 +48,7 @@ class Pretraining:
     depth: int
     classes: int | None
     drawings: int
+    drawing_size: int
     epochs: int
     sketch_epochs: int
     teacher_epochs: int = 6
@@ -69,6 +72,11 @@ def create(how: Pretraining, classes: int, **arguments: object) -> nn.Module:
     return model
 
 
+def resize(model: nn.Module, size: int) -> None:
+    """Let a model see images of another side: its position embeddings are resampled."""
+    model.set_input_size(img_size=(size, size))  # type: ignore[operator]
+
+
 class Learner:
     """`Trainer` with a model, on a data set.
 
@@ -84,12 +92,15 @@ class Learner:
     def __init__(self, folder: Path, model: nn.Module, **settings: object) -> None:
         self.trainer = trainer = create_trainer(folder, model, **settings)
         trainer.enter_phase()
-        self._data = open_data(trainer.recipe, trainer.dataset, trainer.device, trainer.world)
+        self._opened = trainer.recipe, trainer.dataset, trainer.device, trainer.world
+        self._data = open_data(*self._opened)
 
     def learn(self, *, verbose: bool = False) -> float:
         """Train to the end; return the seconds it took, on a CPU those of its cores."""
         clock = process_time if self.trainer.device.type == "cpu" else perf_counter
         started = clock()
+        if self.trainer.recipe.model.head_init == "ridge":
+            solve_head(self.trainer, open_in_order(*self._opened))
         while not self.trainer.is_over:
             for _ in self.trainer.train_epoch(self._data.train):
                 pass
@@ -104,9 +115,10 @@ class Learner:
         for _ in range(count):
             self.trainer.train_step(batch)
 
-    def top1(self, number: int | None) -> float:
+    def top1(self, number: int | None, *, paper_token: bool = True) -> float:
         """Share of the validation sketches whose class has the largest logit, seeing so many patches of each."""
-        ink_patches(self.trainer.model, self.trainer.preprocess).eval_tokens = number
+        trainer = self.trainer
+        keep_inked(trainer.model, None, trainer.preprocess, eval_tokens=number, paper_token=paper_token)
         assert self._data.val is not None
         return self.trainer.validate(self._data.val).top1
 
@@ -125,7 +137,7 @@ def create_trainer(folder: Path, model: nn.Module, **settings: object) -> Traine
             "augment__normalize": "standard",  # white paper as 1 outshines the position embeddings of a new model
             "optimizer__name": "adamw",
             "optimizer__weight_decay": 0.05,
-            "schedule__warmup_epochs": 1,
+            "schedule__warmup_epochs": 0.5,
             "training__label_smoothing": 0.1,
             "training__precision": "bfloat16",
             **settings,

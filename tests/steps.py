@@ -23,12 +23,11 @@ def make_step(
     model: nn.Module,
     *,
     micro_batch: int = BATCH,
-    size: int = SIZE,
     precision: torch.dtype = torch.float32,
     device: str = "cpu",
     **config: object,
 ) -> tuple[TrainStep, SketchAugment]:
-    augment = SketchAugment(AugmentConfig(mixup=1, cutmix=1, thickness=0.5), Preprocess(size)).to(device)
+    augment = SketchAugment(AugmentConfig(mixup=1, cutmix=1, thickness=0.5), Preprocess(SIZE)).to(device)
     step = TrainStep(
         model.to(device),
         augment,

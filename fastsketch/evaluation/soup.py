@@ -93,7 +93,7 @@ def _check_alike(first: Subject, other: Subject) -> None:
     check_same_classes(first.dataset.classes, other.dataset.classes, message)
     if other.dataset.checksum() != first.dataset.checksum():
         raise ConfigError(f"{other.run.root} was trained on another data set than {first.run.root}")
-    for key in ("name", "head_hidden", "tokens", "eval_tokens", "dense_steps"):
+    for key in ("name", "head_hidden", "tokens", "eval_tokens", "paper_token"):
         own, others = getattr(first.recipe.model, key), getattr(other.recipe.model, key)
         if own != others:
             raise ConfigError(

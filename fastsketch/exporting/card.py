@@ -67,10 +67,9 @@ def _patches(config: ModelConfig) -> str:
     if config.tokens == "all":
         return ""
     seen = f"It has learned from {config.tokens} patches of each sketch, those with ink first"
-    if not config.dense_steps:
+    if not config.paper_token:
         return f"{seen}, and has never seen the others: plain timm, which shows all, shows it what it does not know."
-    share = f"{100 * config.dense_steps:.3g} %"
-    return f"{seen}, and from all of them in {share} of the steps: plain timm shows it what it knows."
+    return f"{seen}, and one token for all others: plain timm, which shows all, shows it much what it knows."
 
 
 def _parity(described: Description) -> list[str]:

@@ -5,6 +5,11 @@ tokens, and the position embedding tells each of them where it is, wherever the 
 for each sample in the input image, and only those are embedded. K is fixed, hence all shapes are; nothing waits for
 the host.
 
+The other patches have one token for all of them, the paper token: what an empty patch is embedded as, at the mean of
+their positions. In attention, and where tokens are pooled, it weighs as much as they all would: a key that is there M
+times over adds log M to its logit. Empty patches that differed in nothing would so be replaced exactly, and a model
+that has learned from inked patches is nearly as good on all of them.
+
 | the sample has      | training                        | evaluation                      |
 |---------------------|---------------------------------|---------------------------------|
 | more than K inked   | a random subset of the inked    | those with the most ink         |
@@ -13,7 +18,8 @@ the host.
 A model stays timm's own, with timm's names of its tensors: what it learned loads into plain timm and may look at all
 patches there. Its class is exchanged for a subclass whose two methods are below.
 
-Dropping tokens at random is PatchDropout (Liu et al., 2022) and FLIP (Li et al., 2023); sketches say which ones.
+Dropping tokens at random is PatchDropout (Liu et al., 2022) and FLIP (Li et al., 2023); sketches say which ones. That a
+token which stands for several adds the logarithm of their number is Token Merging's (Bolya et al., 2023).
 """
 
 from __future__ import annotations
@@ -25,7 +31,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from timm.layers import PatchEmbed, apply_keep_indices_nlc
+from timm.layers import PatchDropout, PatchDropoutWithIndices, PatchEmbed, apply_keep_indices_nlc
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
@@ -70,17 +76,24 @@ class Embedded(NamedTuple):
     Attributes:
         patches: [B, K, D], the chosen ones.
         kept: int64 [B, K], their positions in the grid.
+        paper: [D], an empty one; None if none is left out, or no token stands for those.
         unseen: Zeros in timm's layout, one image whose every patch is embedded as 0: what timm makes of it are the
             class token, the registers and all position embeddings, resampled to the grid at hand.
     """
 
     patches: Tensor
     kept: Tensor
+    paper: Tensor | None
     unseen: Tensor
 
 
 def keep_inked(
-    model: nn.Module, tokens: int | None, preprocess: Preprocess, *, eval_tokens: int | None = None
+    model: nn.Module,
+    tokens: int | None,
+    preprocess: Preprocess,
+    *,
+    eval_tokens: int | None = None,
+    paper_token: bool = True,
 ) -> nn.Module:
     """Let a timm vision transformer keep only so many patches of each sample, the inked ones first.
 
@@ -91,12 +104,13 @@ def keep_inked(
         tokens: Patches kept in training, None for all. At an input size with fewer, all are kept.
         preprocess: What made the model's input, which is looked through for ink.
         eval_tokens: The same for evaluation.
+        paper_token: Whether one token stands for the patches that are left out.
 
     Returns:
         The same model.
 
     Raises:
-        ConfigError: The model has no patches to choose from, or not so many.
+        ConfigError: The model has no patches to choose from, or not so many, or drops some by chance.
     """
     if tokens is None and eval_tokens is None and type(model) not in _CHOOSING.values():
         return model
@@ -108,7 +122,9 @@ def keep_inked(
                 f"model.{key} is {number}, but an image has {rows} × {columns} = {patches.num_patches} patches here",
                 hint="take a number from 1 to that, auto or all",
             )
-    patches.tokens, patches.eval_tokens = tokens, eval_tokens
+    if tokens is not None and isinstance(getattr(model, "patch_drop", None), PatchDropout | PatchDropoutWithIndices):
+        raise ConfigError("model.tokens does not fit this model: its patch_drop_rate drops patches by chance already")
+    patches.tokens, patches.eval_tokens, patches.paper_token = tokens, eval_tokens, paper_token
     return model
 
 
@@ -116,6 +132,12 @@ def kept_in_evaluation(model: nn.Module) -> int | None:
     """The patches that `keep_inked` left to a model's evaluation, None for all."""
     patches = getattr(model, "patch_embed", None)
     return patches.eval_tokens if isinstance(patches, InkPatchEmbed) else None
+
+
+def has_paper_token(model: nn.Module) -> bool:
+    """Whether in evaluation one token stands for the patches that are left out."""
+    patches = getattr(model, "patch_embed", None)
+    return isinstance(patches, InkPatchEmbed) and patches.eval_tokens is not None and patches.paper_token
 
 
 def ink_patches(model: nn.Module, preprocess: Preprocess) -> InkPatchEmbed:
@@ -133,23 +155,24 @@ def ink_patches(model: nn.Module, preprocess: Preprocess) -> InkPatchEmbed:
     patches: InkPatchEmbed = model.patch_embed  # type: ignore[assignment]
     patches.__class__ = InkPatchEmbed
     patches.tokens = patches.eval_tokens = None
+    patches.paper_token = True
     patches.preprocess = preprocess
     return patches
 
 
-def auto_tokens(inked: npt.NDArray[np.integer[Any]], patches: int, prefix: int) -> int | None:
+def auto_tokens(inked: npt.NDArray[np.integer[Any]], patches: int, others: int) -> int | None:
     """The K that keeps all ink of most sketches (`COVERED`), for what a model's grid and a training's sketches are.
 
     Args:
         inked: Patches with ink of each of a sample of augmented training images.
         patches: Of the whole grid.
-        prefix: Tokens that are no patches: class token and registers.
+        others: Tokens that are no patches: class token, registers, paper token.
 
     Returns:
         None, for all, if the images are too dense for it to pay.
     """
     wanted = max(1, int(np.quantile(inked, COVERED, method="higher")))
-    tokens = -(-(wanted + prefix) // MULTIPLE) * MULTIPLE - prefix
+    tokens = -(-(wanted + others) // MULTIPLE) * MULTIPLE - others
     return tokens if tokens <= DENSE * patches else None
 
 
@@ -192,16 +215,18 @@ class InkPatchEmbed(PatchEmbed):  # type: ignore[misc]
     Attributes:
         tokens: Patches kept in training, None for all.
         eval_tokens: The same for evaluation.
+        paper_token: Whether one token stands for those that are left out.
         preprocess: What made the input.
     """
 
     tokens: int | None
     eval_tokens: int | None
+    paper_token: bool
     preprocess: Preprocess
 
     def forward(self, images: Tensor) -> Tensor | Embedded:
         """Embed the chosen patches of float [B, C, H, W]; without a limit it is timm's result, of all patches."""
-        tokens = self.tokens if self.training else self.eval_tokens
+        tokens = self.limit
         if tokens is None:
             dense: Tensor = super().forward(images)
             return dense
@@ -209,10 +234,30 @@ class InkPatchEmbed(PatchEmbed):  # type: ignore[misc]
         kept = self.choose(patches, tokens).kept
         sample = torch.arange(images.shape[0], device=images.device).unsqueeze(1)
         rows, columns = patches.shape[1:3]
-        chosen = patches[sample, kept // columns, kept % columns]
-        embedded = F.linear(chosen.flatten(2), self.proj.weight.flatten(1), self.proj.bias)
+        chosen = patches[sample, kept // columns, kept % columns].flatten(2)
+        embedded = self._embed(chosen)
+        paper = None
+        if self.represented(images):
+            paper = self._embed(self.preprocess.normalise(torch.ones_like(chosen[:1, :1])))[0, 0]
         grid = (rows * columns,) if self.flatten else (rows, columns)  # timm keeps the grid if sizes may change
-        return Embedded(self.norm(embedded), kept, embedded.new_zeros(1, *grid, embedded.shape[2]))
+        return Embedded(embedded, kept, paper, embedded.new_zeros(1, *grid, embedded.shape[2]))
+
+    def _embed(self, patches: Tensor) -> Tensor:
+        """What timm makes of patches [B, K, C · height · width]."""
+        embedded: Tensor = self.norm(F.linear(patches, self.proj.weight.flatten(1), self.proj.bias))
+        return embedded
+
+    @property
+    def limit(self) -> int | None:
+        """Patches kept in the module's mode, None for all."""
+        return self.tokens if self.training else self.eval_tokens
+
+    def represented(self, images: Tensor) -> int:
+        """For how many patches of each image [B, C, H, W] the paper token stands, 0 if there is none."""
+        if self.limit is None or not self.paper_token:
+            return 0
+        patches: int = self.cut(images).shape[1:3].numel()
+        return max(0, patches - self.limit)
 
     def cut(self, images: Tensor) -> Tensor:
         """Images [B, C, H, W] → a view of their patches [B, rows, columns, C, height, width]."""
@@ -241,10 +286,32 @@ class InkPatchEmbed(PatchEmbed):  # type: ignore[misc]
         return self.preprocess.ink(darkest) > LEAST_INK
 
 
-class _InkTokens:
-    """timm's model calls `_pos_embed` with what its patch embedding gave."""
+class _PaperToken:
+    """Lets the last token, if there is a paper token, weigh as much as the patches that it stands for."""
 
+    patch_embed: InkPatchEmbed
     num_prefix_tokens: int
+
+    def forward_features(self, images: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
+        """Features [B, T, D] of float [B, C, H, W]; the paper token's are there as often as it stands for a patch.
+
+        Raises:
+            ValueError: A mask is given, and there is a paper token.
+        """
+        represented = self.patch_embed.represented(images)
+        if not represented:
+            dense: Tensor = super().forward_features(images, attn_mask, is_causal)  # type: ignore[misc]
+            return dense
+        if attn_mask is not None or is_causal:
+            raise ValueError("a model with a paper token takes no attention mask")
+        others = images.new_zeros(1, 1, 1, self.num_prefix_tokens + (self.patch_embed.limit or 0))
+        weights = F.pad(others, (0, 1), value=math.log(represented))
+        features: Tensor = super().forward_features(images, weights)  # type: ignore[misc]
+        return torch.cat([features[:, :-1], features[:, -1:].expand(-1, represented, -1)], dim=1)
+
+
+class _InkTokens(_PaperToken):
+    """timm's model calls `_pos_embed` with what its patch embedding gave."""
 
     def _pos_embed(self, embedded: Tensor | Embedded) -> Tensor:
         if isinstance(embedded, Tensor):
@@ -261,7 +328,7 @@ class InkDistilledTransformer(_InkTokens, VisionTransformerDistilled):  # type: 
     """DeiT with a distillation token."""
 
 
-class InkEva(Eva):  # type: ignore[misc]
+class InkEva(_PaperToken, Eva):  # type: ignore[misc]
     """EVA, DINOv3 and whatever else timm builds from `Eva`, with rotary position embeddings."""
 
     def _pos_embed(self, embedded: Tensor | Embedded) -> tuple[Tensor, Tensor | None]:
@@ -271,22 +338,34 @@ class InkEva(Eva):  # type: ignore[misc]
         placed, rotary = super()._pos_embed(embedded.unseen)
         tokens = _place(embedded, placed, self.num_prefix_tokens)
         if rotary is not None:
-            rotary = apply_keep_indices_nlc(tokens, rotary, embedded.kept)
+            chosen = apply_keep_indices_nlc(tokens, rotary, embedded.kept)
+            rotary = chosen if embedded.paper is None else _with_mean_of_others(chosen, rotary)
             # As timm's own: blocks come first where each has its own rotations, else all heads share one.
             rotary = rotary.transpose(0, 1) if self.rope_mixed else rotary.unsqueeze(1)
         return tokens, rotary
 
 
 def _place(embedded: Embedded, placed: Tensor, prefix: int) -> Tensor:
-    """Give chosen patches their positions, and put the class token and registers before them.
+    """Give chosen patches their positions, put the class token and registers before them, and the paper token behind.
 
     Args:
         embedded: K patches of each sample.
         placed: [1, prefix + N, D], what timm makes of `embedded.unseen`.
         prefix: Tokens that are no patches.
     """
-    patches = embedded.patches + F.embedding(embedded.kept, placed[0, prefix:])
-    return torch.cat([placed[:, :prefix].expand(patches.shape[0], -1, -1), patches], dim=1)
+    grid = placed[0, prefix:]
+    patches, positions = embedded.patches, F.embedding(embedded.kept, grid)
+    if embedded.paper is not None:
+        patches = torch.cat([patches, embedded.paper.expand(patches.shape[0], 1, -1)], dim=1)
+        positions = _with_mean_of_others(positions, grid)
+    return torch.cat([placed[:, :prefix].expand(patches.shape[0], -1, -1), patches + positions], dim=1)
+
+
+def _with_mean_of_others(chosen: Tensor, grid: Tensor) -> Tensor:
+    """Append to K of the rows of `grid` [..., N, D] the mean of those that `chosen` [B, ..., K, D] has not."""
+    others = grid.shape[-2] - chosen.shape[-2]
+    mean = (grid.sum(dim=-2, keepdim=True) - chosen.sum(dim=-2, keepdim=True)) / others
+    return torch.cat([chosen, mean], dim=-2)
 
 
 _CHOOSING: dict[type[nn.Module], type[nn.Module]] = {

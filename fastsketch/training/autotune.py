@@ -12,7 +12,6 @@ import math
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import count
 from time import perf_counter
 
 import torch
@@ -21,7 +20,6 @@ from fastsketch.config import Recipe
 from fastsketch.device import resolve_device
 from fastsketch.errors import ConfigError, FastSketchError
 from fastsketch.formats.metadata import DatasetMetadata
-from fastsketch.loaders import Batch
 from fastsketch.training.execution.compile import TRIALS, difference, first_line, largest_divisor
 from fastsketch.training.execution.config import ExecutionConfig, remember_execution
 from fastsketch.training.execution.step import Probe
@@ -100,7 +98,7 @@ class _Bench:
         )
         self._dataset = dataset
         self._device = device
-        self._eager: list[list[Probe]] = []
+        self._eager: list[Probe] = []
 
     def attempt(self, execution: ExecutionConfig) -> Trial:
         torch.compiler.reset()
@@ -121,29 +119,18 @@ class _Bench:
         trainer.state.epoch = self._recipe.training.freeze_epochs
         trainer.enter_phase(checked=False)
         batch, params = trainer.trial()
-        probes = [[trainer.step.probe(batch, params, seed) for seed in range(TRIALS)] for _ in trainer.tokens.in_turn()]
+        probes = [trainer.step.probe(batch, params, seed) for seed in range(TRIALS)]
         self._eager = self._eager or probes
         execution = replace(execution, micro_batch=trainer.step.micro_batch)
-        for eager, ours in zip(self._eager, probes, strict=True):
-            if problem := difference(eager, ours):
-                return Trial(execution, None, problem)
-        kinds = trainer.tokens.kinds.items()
-        seconds = sum(share * _step_seconds(trainer, batch, dense=dense) for dense, share in kinds)
+        if problem := difference(self._eager, probes):
+            return Trial(execution, None, problem)
+        seconds = []
+        for _ in range(WARMUP + TIMED):
+            started = perf_counter()
+            float(trainer.train_step(batch))  # waits for the device
+            seconds.append(perf_counter() - started)
         memory = torch.cuda.max_memory_allocated(self._device) if self._device.type == "cuda" else None
-        return Trial(execution, seconds, memory=memory)
-
-
-def _step_seconds(trainer: Trainer, batch: Batch, *, dense: bool) -> float:
-    """Median of the seconds of a step that shows all patches, or not all."""
-    step = trainer.state.steps
-    number = next(each for each in count() if trainer.tokens.is_dense(trainer.step_number + each) == dense)
-    seconds = []
-    for _ in range(WARMUP + TIMED):
-        trainer.state.steps = step + number
-        started = perf_counter()
-        float(trainer.train_step(batch))  # waits for the device
-        seconds.append(perf_counter() - started)
-    return statistics.median(seconds[WARMUP:])
+        return Trial(execution, statistics.median(seconds[WARMUP:]), memory=memory)
 
 
 def _seconds(trial: Trial) -> float:

@@ -47,7 +47,8 @@ def resolve_tokens(recipe: Recipe, model: nn.Module, augment: SketchAugment, dat
     assert folder is not None, "check_data has seen it"
     patches = ink_patches(model, augment.preprocess)
     inked = _inked(patches, augment, PackSplit(folder, dataset, "train"))
-    tokens = auto_tokens(inked, patches.num_patches, getattr(model, "num_prefix_tokens", 0))
+    others = getattr(model, "num_prefix_tokens", 0) + recipe.model.paper_token
+    tokens = auto_tokens(inked, patches.num_patches, others)
     if tokens is None:
         share = inked.mean() / patches.num_patches
         log.info(
@@ -76,7 +77,7 @@ def apply_tokens(config: ModelConfig, model: nn.Module, preprocess: Preprocess) 
             eval_tokens = None
         case int(number):
             eval_tokens = number
-    return keep_inked(model, tokens, preprocess, eval_tokens=eval_tokens)
+    return keep_inked(model, tokens, preprocess, eval_tokens=eval_tokens, paper_token=config.paper_token)
 
 
 @torch.no_grad()

@@ -28,7 +28,6 @@ from fastsketch.training.execution.config import ExecutionConfig, resolve_execut
 from fastsketch.training.execution.distributed import World
 from fastsketch.training.execution.precision import loss_scaler, resolve_precision
 from fastsketch.training.execution.step import TrainStep
-from fastsketch.training.execution.token_schedule import TokenSchedule
 from fastsketch.training.optim import create_optimizer, create_schedule, highest_lr
 from fastsketch.training.phases import Phase
 from fastsketch.training.progressive_resize import final_size
@@ -63,7 +62,6 @@ class Trainer:
     Attributes:
         recipe: With `model.tokens` resolved to a number where it said `auto`.
         preprocess: What the model is shown in validation, and is saved with.
-        tokens: Which steps see all patches, where the model else keeps the inked ones.
         precision: What the model computes in.
         state: All that changes from step to step.
         schedule: The learning rate.
@@ -105,7 +103,6 @@ class Trainer:
         self.preprocess = _preprocess(recipe, dataset, model, size)
         self.recipe = resolve_tokens(recipe, model, create_augment(recipe.augment, self.preprocess).to(device), dataset)
         apply_tokens(self.recipe.model, model, self.preprocess)
-        self.tokens = TokenSchedule(self.recipe.model, model)
         self.precision = resolve_precision(config.precision, device)
         self.state = TrainState(
             model,
@@ -139,7 +136,7 @@ class Trainer:
     @property
     def phase_to_come(self) -> Phase:
         """That of the epoch to come or begun."""
-        return Phase.of(self.recipe.training, self.state.epoch, self.dataset.size)
+        return Phase.of(self.recipe, self.state.epoch, self.dataset.size)
 
     # -------------------------------------------------------------------------------------------------- training
 
@@ -173,12 +170,11 @@ class Trainer:
         if self.phase is not None and self.execution.compile != "eager":
             torch.compiler.reset()  # or earlier phases count towards the forms of a function that Dynamo allows
         if device.type == "cuda":
-            # Alone: processes that wait for each other cannot run out of it apart.
-            fit_in_memory(step, self.tokens, *self.trial())
+            fit_in_memory(step, *self.trial())  # alone: processes that wait for each other cannot run out of it apart
         step.model = self.world.wrap(self.model)
         mode = self.execution.compile
         if mode != "eager" and checked:
-            compile_step(step, self.augment, self.tokens, *self.trial(), mode, self.world)
+            compile_step(step, self.augment, *self.trial(), mode, self.world)
         elif mode != "eager":
             step.augment, step.loss_of = compiled(self.augment, mode), compiled(step.loss_of, mode)
         self.phase = phase
@@ -199,7 +195,6 @@ class Trainer:
         number, seed, world = self.step_number, self.recipe.training.seed, self.world
         torch.manual_seed(derived_seed(seed, number * world.size + world.rank))
         self.schedule.step_update(number)
-        self.tokens.show(dense=self.tokens.is_dense(number))
         loss = self.step(batch, world.rows(self.step_params.of(number)))
         self.state.loss_sum += loss
         if self.state.ema is not None:

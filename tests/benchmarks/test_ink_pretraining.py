@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import nn
 from fastsketch.augment import Targets
 from fastsketch.preprocess import Preprocess
 
-HOW = Pretraining(size=56, width=48, depth=1, classes=3, drawings=20, epochs=1, sketch_epochs=1)
+HOW = Pretraining(size=56, width=48, depth=1, classes=3, drawings=20, drawing_size=32, epochs=1, sketch_epochs=1)
 
 
 def linear(outputs: int, seed: int) -> nn.Module:
@@ -46,9 +47,9 @@ def test_the_last_logits_follow_the_teacher_and_the_others_labels() -> None:
 def test_each_stage_is_made_once_for_the_same_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[tuple[str, int]] = []
 
-    def drawings(how: Pretraining, tokens: int, *_: object) -> tuple[Weights, Known]:
-        made.append(("drawings", tokens))
-        return {"weight": torch.full((2,), float(tokens))}, {"top1": 0.5}
+    def drawings(how: Pretraining, *_: object) -> tuple[Weights, Known]:
+        made.append(("drawings", how.epochs))
+        return {"weight": torch.full((2,), float(how.epochs))}, {"top1": 0.5}
 
     def sketches(how: Pretraining, classes: int, folder: Path, teacher: object, *before: Any) -> tuple[Weights, Known]:
         made.append(("sketches", classes))
@@ -62,18 +63,18 @@ def test_each_stage_is_made_once_for_the_same_settings(tmp_path: Path, monkeypat
     monkeypatch.setattr(ink_pretraining, "_learn_drawings", drawings)
     monkeypatch.setattr(ink_pretraining, "_learn_sketches", sketches)
     monkeypatch.setattr(platformdirs, "user_cache_path", lambda _: tmp_path / "cache")
-    for classes, tokens in ((3, 7), (3, 7), (4, 7), (4, 9)):
-        weights, known = pretrained(HOW, classes, tokens, tmp_path)
-        assert weights["weight"].tolist() == [tokens + 1] * 2
+    for classes, epochs in ((3, 1), (3, 1), (4, 1), (4, 9)):
+        weights, known = pretrained(replace(HOW, epochs=epochs), classes, tmp_path)
+        assert weights["weight"].tolist() == [epochs + 1] * 2
         assert known == {"top1": 0.5, "more": 0.6}
-    assert made == [("drawings", 7), ("sketches", 3), ("sketches", 4), ("drawings", 9), ("sketches", 4)]
-    assert pretrained(HOW, None, 7, tmp_path)[1] == {"top1": 0.5}  # no class is left to be learned before the study
+    assert made == [("drawings", 1), ("sketches", 3), ("sketches", 4), ("drawings", 9), ("sketches", 4)]
+    assert pretrained(HOW, None, tmp_path)[1] == {"top1": 0.5}  # no class is left to be learned before the study
     monkeypatch.setattr(ink_pretraining, "_WEIGHTS", tmp_path / "missing")
     made.clear()
-    assert pretrained(HOW, 3, 7, tmp_path)[1] == {"top1": 0.5}
-    assert made == [("drawings", 7)]  # others than with a teacher
+    assert pretrained(HOW, 3, tmp_path)[1] == {"top1": 0.5}
+    assert made == [("drawings", 1)]  # others than with a teacher
 
 
 def test_without_drawings_there_are_no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ink_pretraining, "SHARED", tmp_path)
-    assert pretrained(HOW, 3, 7, tmp_path) == ({}, {})
+    assert pretrained(HOW, 3, tmp_path) == ({}, {})

@@ -127,12 +127,12 @@ def _val(run: Run) -> tuple[Path, DatasetMetadata, str]:
 
 
 @pytest.mark.parametrize(
-    ("dense_steps", "said"), [(0.0, "what it does not know"), (0.25, "from all of them in 25 % of the steps")]
+    ("paper_token", "said"), [(False, "what it does not know"), (True, "one token for all others")]
 )
 def test_dense_shows_all_patches_and_the_card_says_whether_it_knows_them(
-    dense_steps: float, said: str, sketches: Path, data: DatasetMetadata, tmp_path: Path
+    paper_token: bool, said: str, sketches: Path, data: DatasetMetadata, tmp_path: Path
 ) -> None:
-    settings = {**MODELS["ink tokens"], "dense_steps": dense_steps}
+    settings = {**MODELS["ink tokens"], "paper_token": paper_token}
     run = make_run(tmp_path / "run", data, sketches.parent / "data", **settings)
     [file] = export_run(run, "torch", dense=True)
     assert said in (run.root / "export" / "README.md").read_text(encoding="utf-8")

@@ -108,7 +108,8 @@ def test_kept_patches_have_their_own_positions() -> None:
     with torch.inference_mode():
         tokens = model.norm_pre(model._pos_embed(model.patch_embed(images)))[:, positions]
         expected = model.forward_head(model.norm(model.blocks(tokens)))
-        torch.testing.assert_close(keep_inked(model, 4, PLAIN, eval_tokens=4)(images), expected, rtol=1e-5, atol=1e-5)
+        keep_inked(model, 4, PLAIN, eval_tokens=4, paper_token=False)
+        torch.testing.assert_close(model(images), expected, rtol=1e-5, atol=1e-5)
 
 
 # ------------------------------------------------------------------------------------------------- what is kept
@@ -383,6 +384,6 @@ def test_auto_covers_19_of_20_images_in_sequences_of_eights(counts: list[int], p
 
 
 def test_auto_takes_no_more_than_it_needs() -> None:
-    assert auto_tokens(np.array([95] * 99 + [180]), 196, prefix=1) == 95
-    assert auto_tokens(np.array([96] * 99 + [180]), 196, prefix=1) == 103
-    assert auto_tokens(np.array([0]), 196, prefix=1) == 7
+    assert auto_tokens(np.array([95] * 99 + [180]), 196, others=1) == 95
+    assert auto_tokens(np.array([96] * 99 + [180]), 196, others=1) == 103
+    assert auto_tokens(np.array([0]), 196, others=1) == 7

@@ -14,7 +14,7 @@ from torch import nn
 from fastsketch.config import Recipe
 from fastsketch.errors import ConfigError, FastSketchError
 from fastsketch.formats.metadata import DatasetMetadata
-from fastsketch.models.ink_tokens import Embedded, InkPatchEmbed
+from fastsketch.models.ink_tokens import InkPatchEmbed, Selection
 from fastsketch.recipes import load_recipe
 from fastsketch.training import tokens as resolution
 from fastsketch.training import trainer
@@ -125,30 +125,28 @@ def test_a_model_that_does_not_run_is_told(data: Path, monkeypatch: pytest.Monke
         run(recipe(), data)
 
 
-@pytest.mark.parametrize("dense_steps", [0, 0.25])
-def test_ink_tokens_are_tuned_with_so_many(dense_steps: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ink_tokens_are_tuned_with_so_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every way is timed with the number that training would take, for which the images are looked at once."""
     data = convert_shapes(write_shapes(tmp_path / "images"), tmp_path / "data", size=96)
-    config = recipe("model.name=test_vit", "model.tokens=auto", f"model.dense_steps={dense_steps}")
+    config = recipe("model.name=test_vit", "model.tokens=auto")
     located = config.model_copy(update={"data": config.data.model_copy(update={"path": data})})
     tokens = Trainer(located, DatasetMetadata.load(data), CPU).recipe.model.tokens
     assert isinstance(tokens, int)
-    seen: list[int | None] = []
+    seen: list[int] = []
     looked: list[object] = []
-    forward, inked = InkPatchEmbed.forward, resolution._inked
+    choose, inked = InkPatchEmbed.choose, resolution._inked
 
-    def embedded(patches: InkPatchEmbed, images: torch.Tensor) -> torch.Tensor | Embedded:
-        seen.append(patches.tokens)
-        return forward(patches, images)
+    def chosen(patches: InkPatchEmbed, images: torch.Tensor, number: int) -> Selection:
+        seen.append(number)
+        return choose(patches, images, number)
 
-    monkeypatch.setattr(InkPatchEmbed, "forward", embedded)
+    monkeypatch.setattr(InkPatchEmbed, "choose", chosen)
     monkeypatch.setattr(resolution, "_inked", lambda *arguments: (looked.append(1), inked(*arguments))[1])
     monkeypatch.setattr(trainer, "compiled", lambda function, mode: function)
     best, trials = run(config, data)
     assert [trial.problem for trial in trials] == [None] * len(trials)
-    kinds = {tokens, None} if dense_steps else {tokens}
-    assert set(seen) == kinds
-    assert all(seen.count(kind) >= len(trials) * (TRIALS + WARMUP + TIMED) for kind in kinds)
+    assert set(seen) == {tokens}
+    assert len(seen) >= len(trials) * (TRIALS + WARMUP + TIMED)
     assert len(looked) == 1
     assert resolve_execution(config, 96, CPU) == best.execution
     assert resolve_execution(recipe("model.name=test_vit"), 96, CPU) == ExecutionConfig("eager", True, 8)

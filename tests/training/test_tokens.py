@@ -78,7 +78,7 @@ def test_auto_is_a_number_that_holds_19_of_20_training_images(dataset_folder: Pa
     tokens = resolved(dataset_folder)
     assert isinstance(tokens, int)
     assert np.mean(split.ink <= tokens) >= 0.95
-    assert (tokens + 1) % 8 == 0  # with the class token
+    assert (tokens + 2) % 8 == 0  # with the class token and the paper token
     assert tokens < np.quantile(split.ink, 0.95) + 8
 
 
@@ -119,19 +119,23 @@ def test_numbers_and_all_stay_what_they_are(dataset_folder: Path) -> None:
         assert resolved(dataset_folder, name="test_resnet", tokens=tokens) == tokens
 
 
+@pytest.mark.parametrize("paper_token", [True, False])
 @pytest.mark.parametrize(
     ("tokens", "eval_tokens", "expected"),
     [("all", "same", (36, 36)), (9, "same", (9, 9)), (9, "all", (9, 36)), (9, 20, (9, 20)), ("all", 9, (36, 9))],
 )
 def test_the_model_keeps_what_the_configuration_says(
-    tokens: str | int, eval_tokens: str | int, expected: tuple[int, int]
+    tokens: str | int, eval_tokens: str | int, expected: tuple[int, int], paper_token: bool
 ) -> None:
     model = timm.create_model("test_vit", in_chans=1, img_size=SIZE)
-    config = ModelConfig(tokens=tokens, eval_tokens=eval_tokens)
+    config = ModelConfig(tokens=tokens, eval_tokens=eval_tokens, paper_token=paper_token)
     apply_tokens(config, model, Preprocess(SIZE, 0.5, 0.25))
-    images = torch.full((2, 1, SIZE, SIZE), 2.0)
-    seen = tuple(model.train(training).forward_features(images).shape[1] - 1 for training in (True, False))
-    assert seen == expected
+    seen: list[int] = []
+    model.blocks[0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[1]))
+    for training in (True, False):
+        model.train(training)(torch.full((2, 1, SIZE, SIZE), 2.0))
+    others = [1 + (paper_token and number < 36) for number in expected]  # the class token, and the paper token
+    assert [found - other for found, other in zip(seen, others, strict=True)] == list(expected)
 
 
 # ------------------------------------------------------------------------------------------------------ whole runs
@@ -173,20 +177,18 @@ def test_a_run_records_its_number_and_evaluates_as_it_validated(
 
 
 def test_a_run_whose_images_are_too_dense_is_opened_and_continued(tmp_path: Path) -> None:
-    """`auto` has become `all` there, and its dense steps mean nothing."""
     write_pack(tmp_path / "noise", {"train": 32, "val": 8}, size=SIZE)
-    recipe, run = tokens_recipe(tmp_path / "noise", 1, "model.dense_steps=0.5"), Run(tmp_path / "run")
-    fit(recipe, run)
-    assert (run.recipe().model.tokens, run.recipe().model.dense_steps) == ("all", 0.5)
-    longer = tokens_recipe(tmp_path / "noise", 2, "model.dense_steps=0.5")
-    assert [record.epoch for record in fit(longer, run, resume=True)] == [1, 2]
+    run = Run(tmp_path / "run")
+    fit(tokens_recipe(tmp_path / "noise", 1), run)
+    assert run.recipe().model.tokens == "all"
+    assert [record.epoch for record in fit(tokens_recipe(tmp_path / "noise", 2), run, resume=True)] == [1, 2]
 
 
 def test_plain_timm_shows_all_patches_as_our_evaluation_can(
     split: PackSplit, dataset_folder: Path, tmp_path: Path
 ) -> None:
     run = Run(tmp_path / "run")
-    fit(tokens_recipe(dataset_folder, 1, "model.dense_steps=0.3"), run)
+    fit(tokens_recipe(dataset_folder, 1), run)
     outputs = evaluate_run(run, "val", checkpoint="last", tokens="all", device="cpu").outputs
     plain = timm.create_model(f"local-dir:{run.last}", pretrained=True).eval()
     val = PackSplit(dataset_folder, DatasetMetadata.load(dataset_folder), "val")

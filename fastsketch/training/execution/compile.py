@@ -23,7 +23,6 @@ from fastsketch.errors import FastSketchError
 from fastsketch.loaders import Batch
 from fastsketch.training.execution.distributed import World
 from fastsketch.training.execution.step import Probe, TrainStep
-from fastsketch.training.execution.token_schedule import TokenSchedule
 
 log = logging.getLogger(__name__)
 
@@ -56,8 +55,8 @@ def trial_batch(batch_size: int, size: int, classes: int, device: torch.device) 
     return Batch(images.to(device), labels.to(device), torch.arange(batch_size, device=device))
 
 
-def fit_in_memory(step: TrainStep, tokens: TokenSchedule, batch: Batch, params: AugmentParams) -> None:
-    """Halve the micro-batch until every kind of step fits in the device's memory; the batch stays what it is.
+def fit_in_memory(step: TrainStep, batch: Batch, params: AugmentParams) -> None:
+    """Halve the micro-batch until a step fits in the device's memory; the batch stays what it is.
 
     A trial does not update: what the optimizer will need is set aside meanwhile.
 
@@ -68,8 +67,7 @@ def fit_in_memory(step: TrainStep, tokens: TokenSchedule, batch: Batch, params: 
         reserve: list[Tensor] = []
         try:
             reserve = step.state_to_come()
-            for _ in tokens.in_turn():
-                step.probe(batch, params, seed=0)
+            step.probe(batch, params, seed=0)
         except torch.OutOfMemoryError as error:
             if step.micro_batch == 1:
                 raise FastSketchError(
@@ -90,20 +88,13 @@ def largest_divisor(number: int, limit: int) -> int:
 
 
 def compile_step(
-    step: TrainStep,
-    augment: SketchAugment,
-    tokens: TokenSchedule,
-    batch: Batch,
-    params: AugmentParams,
-    mode: str,
-    world: World,
+    step: TrainStep, augment: SketchAugment, batch: Batch, params: AugmentParams, mode: str, world: World
 ) -> bool:
     """Compile a step if that works, gives what eager mode gives, and is faster; say in one line what came of it.
 
     Args:
         step: Compiled in place, or left as it is.
         augment: What augments in the step.
-        tokens: Which kinds of steps there are; each is compiled and compared.
         batch: To try it on.
         params: For the batch.
         mode: `default`, `reduce-overhead` or `cudagraphs`.
@@ -112,16 +103,15 @@ def compile_step(
     Returns:
         Whether the step is compiled now.
     """
-    eager, eager_seconds = _trials(step, tokens, batch, params)
+    eager, eager_seconds = _trials(step, batch, params)
     plain = step.augment, step.loss_of
     started = perf_counter()
     try:
         step.augment, step.loss_of = compiled(augment, mode), compiled(step.loss_of, mode)
-        for _ in tokens.in_turn():
-            step.probe(batch, params, seed=0)
+        step.probe(batch, params, seed=0)
         warmup = perf_counter() - started
-        ours, seconds = _trials(step, tokens, batch, params)
-        reason = next(filter(None, map(difference, eager, ours)), None)
+        ours, seconds = _trials(step, batch, params)
+        reason = difference(eager, ours)
     except Exception as error:  # Dynamo, Inductor, Triton and the C++ compiler raise whatever they like
         reason = f"it failed ({first_line(error)})"
     else:
@@ -181,20 +171,11 @@ def first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {(str(error).strip() or 'no reason given').splitlines()[0]}"
 
 
-def _trials(
-    step: TrainStep, tokens: TokenSchedule, batch: Batch, params: AugmentParams
-) -> tuple[list[list[Probe]], float]:
-    """Trial steps of each kind after one that warms up, and what a step takes in the mean.
-
-    Of each kind it is the median of its seconds (the host reads each step, so each is whole).
-    """
-    kinds, mean = [], 0.0
-    for share in tokens.in_turn():
-        probes, seconds = [], []
-        for seed in range(TRIALS + 1):
-            started = perf_counter()
-            probes.append(step.probe(batch, params, seed))
-            seconds.append(perf_counter() - started)
-        kinds.append(probes[1:])
-        mean += share * statistics.median(seconds[1:])
-    return kinds, mean
+def _trials(step: TrainStep, batch: Batch, params: AugmentParams) -> tuple[list[Probe], float]:
+    """Trial steps after one that warms up, and the median of their seconds (the host reads each, so each is whole)."""
+    probes, seconds = [], []
+    for seed in range(TRIALS + 1):
+        started = perf_counter()
+        probes.append(step.probe(batch, params, seed))
+        seconds.append(perf_counter() - started)
+    return probes[1:], statistics.median(seconds[1:])

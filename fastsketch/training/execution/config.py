@@ -67,8 +67,8 @@ def _key(recipe: Recipe, size: int, device: torch.device) -> str:
     """What a way to run was found for."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type}, {torch.get_num_threads()}"
     precision = str(resolve_precision(recipe.training.precision, device)).removeprefix("torch.")
-    dense = f", dense steps {recipe.model.dense_steps}" if recipe.model.dense_steps else ""
-    model = f"{recipe.model.name}, {size} px, tokens {recipe.model.tokens}{dense}, batch {recipe.data.batch_size}"
+    tokens = f"tokens {recipe.model.tokens}{' and paper' * recipe.model.paper_token}"
+    model = f"{recipe.model.name}, {size} px, {tokens}, batch {recipe.data.batch_size}"
     return f"{name}; torch {torch.__version__}; {model}; {precision}"
 
 

@@ -17,7 +17,7 @@ from fastsketch.conversion.reading import Reading
 from fastsketch.errors import FastSketchError
 from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.models.head import add_hidden_layers, hidden_sizes
-from fastsketch.models.ink_tokens import keep_inked, kept_in_evaluation
+from fastsketch.models.ink_tokens import has_paper_token, keep_inked, kept_in_evaluation
 from fastsketch.preprocess import Preprocess
 from fastsketch.training.run.model_files import CHECKSUM, CONFIG, WEIGHTS, SavedConfig, unusable
 from fastsketch.training.run.saving import saving
@@ -48,6 +48,7 @@ def save_model(
     ours = {
         "head_hidden": hidden_sizes(model),
         "eval_tokens": kept_in_evaluation(model),
+        "paper_token": has_paper_token(model),
         "reading": reading and reading._asdict(),
     }
     config, weights = folder / CONFIG, folder / WEIGHTS
@@ -92,7 +93,8 @@ def load_model(folder: Path) -> tuple[nn.Module, Preprocess]:
             add_hidden_layers(model, saved.head_hidden)
         _load_weights(model, folder / WEIGHTS)
         preprocess = Preprocess(saved.size, mean, std)
-        return keep_inked(model, None, preprocess, eval_tokens=saved.eval_tokens), preprocess
+        keep_inked(model, None, preprocess, eval_tokens=saved.eval_tokens, paper_token=saved.paper_token)
+        return model, preprocess
     except FastSketchError:
         raise
     except Exception as error:  # timm raises whatever its layers raise

@@ -50,6 +50,7 @@ class SavedConfig(BaseModel):
         label_names: Of the classes, in label order.
         head_hidden: Widths of the head's hidden layers.
         eval_tokens: Patches that a transformer sees in evaluation; None for all.
+        paper_token: Whether one token stands for the others.
         temperature: What its logits are divided by before they become probabilities.
         reading: How originals became what the model was trained on; None where nobody said.
     """
@@ -60,6 +61,7 @@ class SavedConfig(BaseModel):
     label_names: list[str] = []
     head_hidden: tuple[_Width, ...] = ()
     eval_tokens: _Side | None = None
+    paper_token: bool = False
     temperature: _Positive = 1.0
     reading: SavedReading | None = None
 

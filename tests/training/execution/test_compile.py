@@ -12,7 +12,7 @@ from torch import nn
 
 from fastsketch.augment import SketchAugment
 from fastsketch.augment.apply import apply_whole
-from fastsketch.config import AugmentConfig, ModelConfig
+from fastsketch.config import AugmentConfig
 from fastsketch.errors import FastSketchError
 from fastsketch.preprocess import Preprocess
 from fastsketch.training.execution import compile as compilation
@@ -26,10 +26,8 @@ from fastsketch.training.execution.compile import (
 )
 from fastsketch.training.execution.distributed import World
 from fastsketch.training.execution.step import Probe
-from fastsketch.training.execution.token_schedule import TokenSchedule
 
 CPU = torch.device("cpu")
-TOKENLESS = TokenSchedule(ModelConfig(), nn.Identity())
 Function = Callable[..., Any]
 
 
@@ -42,8 +40,7 @@ def tried(compiled: Function, monkeypatch: pytest.MonkeyPatch, caplog: pytest.Lo
     monkeypatch.setattr(compilation, "compiled", compiled)
     batch = trial_batch(BATCH, SIZE, CLASSES, CPU)
     with caplog.at_level(logging.INFO, "fastsketch"):
-        params = augment.sample_params(BATCH, torch.Generator())
-        taken = compile_step(step, augment, TOKENLESS, batch, params, "default", World())
+        taken = compile_step(step, augment, batch, augment.sample_params(BATCH, torch.Generator()), "default", World())
     assert taken == ((step.augment, step.loss_of) != plain)
     assert all(torch.equal(one, other) for one, other in zip(before, model.state_dict().values(), strict=True))
     return taken, caplog.messages[-1]
@@ -148,7 +145,7 @@ def test_out_of_memory_halves_the_micro_batch(
     step.loss_of = needs_memory
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     with caplog.at_level(logging.INFO, "fastsketch"):
-        fit_in_memory(step, TOKENLESS, batch, params)
+        fit_in_memory(step, batch, params)
     assert step.micro_batch == 2
     assert caplog.messages == [
         "out of memory with 8 images at once: micro-batches of 4",
@@ -156,7 +153,7 @@ def test_out_of_memory_halves_the_micro_batch(
     ]
     fits = 0
     with pytest.raises(FastSketchError, match="a single image does not fit"):
-        fit_in_memory(step, TOKENLESS, batch, params)
+        fit_in_memory(step, batch, params)
 
 
 def test_largest_divisor() -> None:

@@ -29,7 +29,7 @@ TRAIN = (
 
 
 # As many patches as have ink at most: else each process leaves out others.
-INK_TOKENS = ("model.tokens=30", "model.dense_steps=0.3")
+INK_TOKENS = ("model.tokens=30",)
 
 
 def train(data: Path, run: Path, overrides: tuple[str, ...], *launcher: str) -> None:
@@ -43,7 +43,7 @@ def train(data: Path, run: Path, overrides: tuple[str, ...], *launcher: str) -> 
     assert result.stdout.count("best val top-1") == 1
 
 
-@pytest.mark.parametrize("overrides", [(), INK_TOKENS], ids=["all patches", "ink tokens and dense steps"])
+@pytest.mark.parametrize("overrides", [(), INK_TOKENS], ids=["all patches", "ink tokens"])
 def test_two_processes_equal_one_with_the_same_batch(overrides: tuple[str, ...], tmp_path: Path) -> None:
     data = convert_shapes(write_shapes(tmp_path / "images"), tmp_path / "data", size=96 if overrides else 32)
     one, two = tmp_path / "one", tmp_path / "two"
