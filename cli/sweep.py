@@ -34,6 +34,8 @@ def command(
 
     require_optuna()
     resolved = load_recipe(recipe, set_ or (), data=data)
+    if not resolved.training.epochs:
+        raise ConfigError("training.epochs=0 leaves nothing to compare trials by", hint="leave it at 1 or more")
     if resolved.data.train_split != "train":
         raise ConfigError("data.train_split=train+val leaves nothing to compare trials by", hint="leave it at train")
     check_data(resolved)

@@ -155,9 +155,10 @@ def train_shown(recipe: Recipe, run: Run, screen: Screen, *, resume: bool = Fals
         records = fit(
             recipe, run, resume=resume, on_step=display.on_step, on_epoch=display.on_epoch, on_loss=display.on_loss
         )
-    if records and World.of_environment().leads:
-        curves = _draw_curves(recipe, run, records)
-        end = f"{_reached(records)}; model in {plain(run.best)}, curves in {plain(curves)}"
+    if World.of_environment().leads:
+        end = f"{_reached(records)}; model in {plain(run.best)}"
+        if records:
+            end += f", curves in {plain(_draw_curves(recipe, run, records))}"
         with suppress(OSError):  # where the terminal is gone
             screen.lines.print(f"[bold]{plain(run.root)}[/]: {end}", soft_wrap=True)
     return records
@@ -179,6 +180,8 @@ def _reached(records: list[EpochRecord]) -> str:
     from fastsketch.training.run.metrics import best_record
 
     best = best_record(records)
+    if not records:
+        return "no epochs"
     if best is None:
         return f"{len(records)} epoch{'s' * (len(records) > 1)}, without validation"
     return f"best val top-1 {best.val_top1:.2%} in epoch {best.epoch}"

@@ -34,7 +34,7 @@ class Recipe(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
 
     @model_validator(mode="after")
-    def _partners(self) -> Recipe:
+    def _fit_each_other(self) -> Recipe:
         if self.augment.mixes and self.data.batch_size < 2:
             raise ValueError("augment.mixup and augment.cutmix need data.batch_size of 2 or more: partners to mix with")
         if self.model.head_init != "random" and self.model.head_hidden:

@@ -45,8 +45,8 @@ COVERED = 0.95
 """`auto` takes as many patches as this share of the augmented training sketches has at most with ink."""
 
 MULTIPLE = 8
-"""`auto` rounds up to where the whole sequence, class token and registers included, is a multiple of this: half
-precision matrix products and attention kernels read eight numbers at a time."""
+"""`auto` rounds up to where the whole sequence, with class token, registers and paper token, is a multiple of this:
+half precision matrix products and attention kernels read eight numbers at a time."""
 
 DENSE = 0.9
 """If `auto` would keep more than this share of the patches, choosing costs more than it saves: it keeps all."""
@@ -287,7 +287,10 @@ class InkPatchEmbed(PatchEmbed):  # type: ignore[misc]
 
 
 class _PaperToken:
-    """Lets the last token, if there is a paper token, weigh as much as the patches that it stands for."""
+    """Lets the last token, if there is a paper token, weigh as much as the patches that it stands for.
+
+    timm's `forward_intermediates` knows nothing of it: features between the layers are to be asked for of all patches.
+    """
 
     patch_embed: InkPatchEmbed
     num_prefix_tokens: int

@@ -209,9 +209,9 @@ def _run_trial(
         for record in read_records(run.metrics):
             report(record)
     train(tried, run, report)
-    best = best_record(read_records(run.metrics))
+    best = best_record(read_records(run.metrics)) if run.metrics.is_file() else None
     if best is None:
-        raise ConfigError("nothing to compare trials by: training on train+val validates nothing")
+        raise ConfigError("nothing to compare trials by: without epochs, or on train+val, nothing is validated")
     trial.set_user_attr("top1", best.val_top1)
 
 

@@ -29,5 +29,5 @@ def check_data(recipe: Recipe) -> DatasetMetadata:
         raise ConfigError(f"a batch of {recipe.data.batch_size} is more than the {images} training images")
     classes = len(dataset.classes)
     if recipe.model.head_init == "ridge" and images < classes:
-        raise ConfigError(f"model.head_init=ridge needs an image of each class: {images} of {classes} classes")
+        raise ConfigError(f"model.head_init=ridge needs more than {images} training images of {classes} classes")
     return dataset

@@ -112,6 +112,9 @@ def fit(
             while not trainer.is_over:
                 if not _epoch(trainer, data, checkpointer, stop, on_step, on_epoch):
                     return checkpointer.records
+            if not trainer.state.epoch and not assured(data.verifier, stop, checkpointer.save, world, device):
+                checkpointer.save_and_stop()
+                return checkpointer.records
             checkpointer.end()
         return checkpointer.records
 
@@ -148,6 +151,10 @@ def _tell_beginning(recipe: Recipe) -> None:
         log.info("%s starts from timm's pretrained weights", model.name)
     else:
         log.info("%s starts from random weights; --pretrained or --weights gives it timm's", model.name)
+        if model.head_init == "ridge":
+            log.warning(
+                "model.head_init=ridge is of little use there: what is solved is a classifier of random features"
+            )
 
 
 def _continue(trainer: Trainer, data: TrainingData, saved: Saved) -> list[EpochRecord]:

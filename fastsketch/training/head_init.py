@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 def solve_head(trainer: Trainer, loader: Loader) -> None:
     """Solve the classifier of a model that is about to be trained; several processes share out the pass.
 
-    Features are those of evaluation: no augmentation, no dropout, batch normalisation by its running statistics.
+    Features are those of evaluation: no augmentation, batch normalisation by its running statistics.
 
     Args:
         trainer: Before its first step. Where it averages weights, the average begins with the classifier, too.
@@ -47,17 +47,27 @@ def solve_head(trainer: Trainer, loader: Loader) -> None:
                 if name not in features:
                     raise ConfigError("model.head_init=ridge does not fit this model: it does not use its classifier")
                 found = features.pop(name).to(device)
+                if found.shape[1:].numel() != classifiers[name].weight.shape[1]:
+                    raise ConfigError(
+                        f"model.head_init=ridge does not fit this model: its {name} classifies tokens, not images",
+                        hint="leave model.head_init at random, or choose another model",
+                    )
                 if name not in regressions:
-                    classes = len(trainer.dataset.classes)
-                    regressions[name] = RidgeRegression(found.shape[1], classes, images, device)
+                    classes, dropout = len(trainer.dataset.classes), trainer.recipe.model.dropout
+                    regressions[name] = RidgeRegression(found.shape[1], classes, images, device, dropout)
                 regressions[name].add(found, batch.labels.to(device), batch.indices.to(device))
     for name, regression in regressions.items():
         for part in regression.sums:
             world.sum(part)
         solution = regression.solve()
         fill(classifiers[name], solution)
-        known = "" if solution.top1 is None else f": {solution.top1:.1%} of held-out training images"
-        log.info("%s solved by ridge regression in %.0f s%s", name, perf_counter() - started, known)
+        known = "no" if solution.top1 is None else f"{solution.top1:.1%} of"
+        log.info(
+            "%s solved by ridge regression in %.0f s: %s held-out training images",
+            name,
+            perf_counter() - started,
+            known,
+        )
     if trainer.state.ema is not None:
         trainer.state.ema.set(model)
 
@@ -69,7 +79,7 @@ def _features(classifiers: dict[str, nn.Linear | nn.Conv2d]) -> Iterator[dict[st
 
     def note(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            seen[name] = inputs[0].flatten(1)
+            seen[name] = inputs[0].flatten(1).detach()
 
         return hook
 

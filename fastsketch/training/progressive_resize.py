@@ -30,11 +30,14 @@ def image_size_at(epoch: int, epochs: int, image_sizes: Sequence[int], size: int
 
     Args:
         epoch: Counted from 0.
-        epochs: All epochs of the run. What they leave over in equal parts goes to the later sizes.
+        epochs: All epochs of the run; before none it is the last size. What they leave over in equal parts goes to the
+            later sizes.
         image_sizes: Sides in turn; none is `size` throughout.
         size: Side of the data set's images.
     """
     if not image_sizes:
         return size
+    if not epochs:
+        return image_sizes[-1]
     left = epochs - 1 - epoch
     return image_sizes[len(image_sizes) - 1 - left * len(image_sizes) // epochs]

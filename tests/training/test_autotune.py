@@ -104,6 +104,8 @@ def test_what_the_user_says_is_not_tuned_away(cache: Path, monkeypatch: pytest.M
     own = recipe("training.compile=eager", "training.channels_last=true", "training.micro_batch=4")
     assert resolve_execution(own, 32, CPU) == ExecutionConfig("eager", True, 4)
     assert resolve_execution(recipe(), 64, CPU) == ExecutionConfig("eager", True, 8)  # another image size
+    without = recipe("model.paper_token=false")
+    assert resolve_execution(without, 32, CPU) == ExecutionConfig("eager", True, 8)  # another sequence
 
 
 def test_a_damaged_cache_is_as_good_as_none(cache: Path) -> None:

@@ -39,3 +39,8 @@ def test_a_size_above_the_data_sets_is_told() -> None:
     with pytest.raises(ConfigError, match="has 256 px, but the images of the data set have 224 px") as caught:
         final_size((160, 256, 224), 224)
     assert "--size 256" in str(caught.value.hint)
+
+
+def test_where_there_are_no_epochs_it_is_the_last_size() -> None:
+    assert image_size_at(0, 0, (160, 192), 224) == 192
+    assert image_size_at(0, 0, (), 224) == 224

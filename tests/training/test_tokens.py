@@ -53,9 +53,16 @@ def make_model(name: str = "test_vit", size: int | None = SIZE) -> nn.Module:
     return model
 
 
-def resolved(folder: Path, augment: AugmentConfig = STILL, name: str = "test_vit", tokens: str | int = "auto") -> Any:
+def resolved(
+    folder: Path,
+    augment: AugmentConfig = STILL,
+    name: str = "test_vit",
+    tokens: str | int = "auto",
+    paper_token: bool = True,
+) -> Any:
     """What `model.tokens` of a recipe becomes."""
-    recipe = Recipe(model=ModelConfig(name=name, tokens=tokens), data=DataConfig(path=folder))
+    model_config = ModelConfig(name=name, tokens=tokens, paper_token=paper_token)
+    recipe = Recipe(model=model_config, data=DataConfig(path=folder))
     model = make_model(name, None if "resnet" in name else SIZE)
     made = create_augment(augment, Preprocess(SIZE))
     found = resolve_tokens(recipe, model, made, DatasetMetadata.load(folder))
@@ -80,6 +87,7 @@ def test_auto_is_a_number_that_holds_19_of_20_training_images(dataset_folder: Pa
     assert np.mean(split.ink <= tokens) >= 0.95
     assert (tokens + 2) % 8 == 0  # with the class token and the paper token
     assert tokens < np.quantile(split.ink, 0.95) + 8
+    assert (resolved(dataset_folder, paper_token=False) + 1) % 8 == 0
 
 
 def test_auto_follows_the_augmentation_and_repeats_itself(dataset_folder: Path) -> None:
