@@ -146,11 +146,15 @@ def test_what_cannot_be_averaged_is_said(
     runs: list[Run], sketches: Path, data: DatasetMetadata, tmp_path: Path
 ) -> None:
     vit = make_run(tmp_path / "vit", data, sketches.parent / "data", **MODELS["vit"])
+    inked = make_run(tmp_path / "inked", data, sketches.parent / "data", **MODELS["ink tokens"])
+    alone = {**MODELS["ink tokens"], "paper_token": False}
+    no_paper = make_run(tmp_path / "no-paper", data, sketches.parent / "data", **alone)
     small = convert_sketches(sketches, tmp_path / "small", 40)
     other = make_run(tmp_path / "other", small, tmp_path / "small", **MODELS["cnn"])
     for members, says in (
         (runs[:1], "two runs at least"),
         ([runs[0], vit], "has model.name=test_vit"),
+        ([inked, no_paper], "has model.paper_token=False"),
         ([runs[0], other], "was trained on another data set"),
     ):
         with pytest.raises(ConfigError, match=says.replace(".", r"\.")):
