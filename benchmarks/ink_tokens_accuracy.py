@@ -82,7 +82,7 @@ QUICK = Study(
 ON_CPU = Study(
     Pretraining(size=112, width=192, depth=4, classes=None, drawings=150, drawing_size=64, epochs=3, sketch_epochs=6),
     classes=100,
-    epochs=3,
+    epochs=2,
     seeds=3,
 )
 ON_GPU = Study(
