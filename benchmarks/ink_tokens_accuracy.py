@@ -2,7 +2,7 @@
 
     fastsketch bench ink_tokens_accuracy
 
-A small vision transformer that has learned drawings (`ink_pretraining`, an hour and more, kept in the user's cache folder)
+A small vision transformer that has learned drawings (`ink_pretraining`, over an hour, kept in the user's cache folder)
 is fine-tuned on TU-Berlin's sketches in every way below, with several seeds, from a classifier that is solved
 (`model.head_init=ridge`). All but the one of equal epochs have the time of the dense way, as whole epochs: what a step
 of each costs is measured first, in turns, in one process. Each result is measured on the inked patches alone and on
