@@ -27,6 +27,8 @@ class ModelConfig(Section):
             instead of learned, by ridge regression on the features of all training images, in one pass without
             gradients (`fastsketch.models.ridge`). With `training.epochs` 0 that is the whole training.
         freeze_norm: Batch normalisation keeps the statistics that the weights came with, in training as in evaluation.
+            `auto` is where `head_init` is `ridge`: by the statistics of a batch the features would not be those that
+            the classifier was solved for, and what was gained is lost in the first steps.
         tokens: Patches of each image that a vision transformer sees in training, those with ink first
             (`fastsketch.models.ink_tokens`): `all`, a number, or `auto`, so many as hold all ink of 95 % of the
             augmented training images.
@@ -42,10 +44,15 @@ class ModelConfig(Section):
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
     head_hidden: Annotated[tuple[Width, ...], Field(max_length=16)] = ()
     head_init: Literal["random", "zero", "ridge"] = "random"
-    freeze_norm: bool = False
+    freeze_norm: Literal["auto"] | bool = "auto"
     tokens: Literal["all", "auto"] | int = "all"
     eval_tokens: Literal["same", "all"] | int = "same"
     paper_token: bool = True
+
+    @property
+    def keeps_statistics(self) -> bool:
+        """Whether batch normalisation trains with the statistics of the weights."""
+        return self.head_init == "ridge" if self.freeze_norm == "auto" else self.freeze_norm
 
     def without_weights(self) -> ModelConfig:
         """The same model from random weights: where others are loaded, the file that it began with may be gone."""

@@ -31,7 +31,7 @@ class Phase(NamedTuple):
         config = recipe.training
         frozen = epoch < config.freeze_epochs if config.freeze_epochs else None
         size = image_size_at(epoch, config.epochs, config.image_sizes, dataset_size)
-        return cls(frozen, size, recipe.model.freeze_norm)
+        return cls(frozen, size, recipe.model.keeps_statistics)
 
     def prepare(self, model: nn.Module) -> None:
         """Bring the model into training mode, in this phase."""

@@ -180,6 +180,13 @@ def test_zero_makes_all_classes_alike(data: Path, tmp_path: Path) -> None:
     assert records[0].train_loss == pytest.approx(torch.tensor(3.0).log().item(), abs=1e-4)
 
 
+@pytest.mark.parametrize(("head", "auto"), [("ridge", True), ("random", False), ("zero", False)])
+def test_statistics_are_frozen_by_themselves_where_the_head_is_solved(head: str, auto: bool, data: Path) -> None:
+    for setting, expected in (("auto", auto), ("true", True), ("false", False)):
+        config = recipe(data, f"model.head_init={head}", f"model.freeze_norm={setting}", epochs=1).model
+        assert config.keeps_statistics == expected
+
+
 @pytest.mark.parametrize("ema", [0, 0.5])
 @pytest.mark.parametrize("freeze", [True, False])
 def test_frozen_statistics_stay_what_they_were(freeze: bool, ema: float, data: Path, tmp_path: Path) -> None:
