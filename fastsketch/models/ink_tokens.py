@@ -8,7 +8,7 @@ the host.
 The other patches have one token for all of them, the paper token: what an empty patch is embedded as, at the mean of
 their positions. In attention, and where tokens are pooled, it weighs as much as they all would: a key that is there M
 times over adds log M to its logit. Empty patches that differed in nothing would so be replaced exactly, and a model
-that has learned from inked patches is nearly as good on all of them.
+that has learned from inked patches is nearly as good on all of them. Ink for which there is no room counts as paper.
 
 | the sample has      | training                        | evaluation                      |
 |---------------------|---------------------------------|---------------------------------|
@@ -16,7 +16,7 @@ that has learned from inked patches is nearly as good on all of them.
 | fewer than K inked  | all, filled with blank patches that the most ink lies around | the same |
 
 A model stays timm's own, with timm's names of its tensors: what it learned loads into plain timm and may look at all
-patches there. Its class is exchanged for a subclass whose two methods are below.
+patches there. Its class is exchanged for a subclass whose methods are below.
 
 Dropping tokens at random is PatchDropout (Liu et al., 2022) and FLIP (Li et al., 2023); sketches say which ones. That a
 token which stands for several adds the logarithm of their number is Token Merging's (Bolya et al., 2023).

@@ -19,6 +19,9 @@ from fastsketch.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
+Classifiers = dict[str, nn.Linear | nn.Conv2d]
+"""By their names."""
+
 
 @torch.no_grad()
 def solve_head(trainer: Trainer, loader: Loader) -> None:
@@ -36,44 +39,48 @@ def solve_head(trainer: Trainer, loader: Loader) -> None:
     """
     started, world, model = perf_counter(), trainer.world, trainer.model.eval()
     classifiers = linear_classifiers(model)
-    images = trainer.dataset.split(trainer.recipe.data.train_split).samples
-    # A GPU of Apple's has no float64.
-    device = torch.device("cpu") if trainer.device.type == "mps" else trainer.device
-    regressions: dict[str, RidgeRegression] = {}
-    with _features(classifiers) as features:
-        for batch in loader.epoch():
-            predict_logits(model, trainer.preprocess, batch.images, flip=False, precision=trainer.precision)
-            for name in classifiers:
-                if name not in features:
-                    raise ConfigError("model.head_init=ridge does not fit this model: it does not use its classifier")
-                found = features.pop(name).to(device)
-                if found.shape[1:].numel() != classifiers[name].weight.shape[1]:
-                    raise ConfigError(
-                        f"model.head_init=ridge does not fit this model: its {name} classifies tokens, not images",
-                        hint="leave model.head_init at random, or choose another model",
-                    )
-                if name not in regressions:
-                    classes, dropout = len(trainer.dataset.classes), trainer.recipe.model.dropout
-                    regressions[name] = RidgeRegression(found.shape[1], classes, images, device, dropout)
-                regressions[name].add(found, batch.labels.to(device), batch.indices.to(device))
-    for name, regression in regressions.items():
+    for name, regression in _regressions(trainer, classifiers, loader).items():
         for part in regression.sums:
             world.sum(part)
         solution = regression.solve()
         fill(classifiers[name], solution)
-        known = "no" if solution.top1 is None else f"{solution.top1:.1%} of"
-        log.info(
-            "%s solved by ridge regression in %.0f s: %s held-out training images",
-            name,
-            perf_counter() - started,
-            known,
-        )
+        known = "as it is" if solution.top1 is None else f"{solution.top1:.1%} of held-out training images"
+        log.info("%s solved by ridge regression in %.0f s: %s", name, perf_counter() - started, known)
     if trainer.state.ema is not None:
         trainer.state.ema.set(model)
 
 
+def _regressions(trainer: Trainer, classifiers: Classifiers, loader: Loader) -> dict[str, RidgeRegression]:
+    """One for each classifier, of this process's images.
+
+    Raises:
+        ConfigError: A classifier is shown something else than one vector an image.
+    """
+    # A GPU of Apple's has no float64.
+    device = torch.device("cpu") if trainer.device.type == "mps" else trainer.device
+    images = trainer.dataset.split(trainer.recipe.data.train_split).samples
+    classes, dropout = len(trainer.dataset.classes), trainer.recipe.model.dropout
+    regressions = {
+        name: RidgeRegression(classifier.weight.shape[1], classes, images, device, dropout)
+        for name, classifier in classifiers.items()
+    }
+    with _features(classifiers) as features:
+        for batch in loader.epoch():
+            predict_logits(trainer.model, trainer.preprocess, batch.images, flip=False, precision=trainer.precision)
+            labels, indices = batch.labels.to(device), batch.indices.to(device)
+            for name, classifier in classifiers.items():
+                found = features.pop(name, None)
+                if found is None or found.shape[1] != classifier.weight.shape[1]:
+                    raise ConfigError(
+                        f"model.head_init=ridge does not fit this model: its {name} classifies no image by one vector",
+                        hint="leave model.head_init at random, or choose another model",
+                    )
+                regressions[name].add(found.to(device), labels, indices)
+    return regressions
+
+
 @contextmanager
-def _features(classifiers: dict[str, nn.Linear | nn.Conv2d]) -> Iterator[dict[str, Tensor]]:
+def _features(classifiers: Classifiers) -> Iterator[dict[str, Tensor]]:
     """What each classifier is shown, float [B, F], by its name; the last of it."""
     seen: dict[str, Tensor] = {}
 

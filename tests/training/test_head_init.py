@@ -239,7 +239,7 @@ def test_a_classifier_that_is_not_linear(classifier: nn.Module) -> None:
 
 
 def test_a_classifier_of_tokens(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="does not fit this model: its aux_head classifies tokens, not images"):
+    with pytest.raises(ConfigError, match="does not fit this model: its aux_head classifies no image by one vector"):
         fit(recipe(data, name="volo_d1_224"), tmp_path / "run")
 
 
