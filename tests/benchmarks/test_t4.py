@@ -29,7 +29,7 @@ from fastsketch_benchmarks.cubins import Cubin
 from fastsketch_benchmarks.lowered import Launch, Lowered, count_flops
 from fastsketch_benchmarks.lowered_step import CLASSES, SIZE
 
-RECIPES = ("report-1-affine", "best")
+RECIPES = ("report-1-affine", "vit-base-224")
 STEP = 4
 
 SHARE = f"""
