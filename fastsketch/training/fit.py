@@ -15,6 +15,7 @@ from fastsketch.training.assurance import assured
 from fastsketch.training.checkpointer import Checkpointer
 from fastsketch.training.checks import check_data
 from fastsketch.training.data import TrainingData, open_data, open_in_order
+from fastsketch.training.execution.allocator import freed_memory_kept
 from fastsketch.training.execution.distributed import World
 from fastsketch.training.head_init import solve_head
 from fastsketch.training.optim import highest_lr
@@ -85,7 +86,13 @@ def fit(
     stop = StopController(recipe.training.max_minutes, recipe.training.save_minutes, world, device)
     alike = {"the data set's checksum": dataset.checksum(), **settings_alike(recipe)}
     held = run.held(resume=resume, patience=world.patience)
-    with stop.listening(), stop.at_once(), world.joined(device, alike), world.led(held, device):
+    with (
+        stop.listening(),
+        stop.at_once(),
+        freed_memory_kept(device),
+        world.joined(device, alike),
+        world.led(held, device),
+    ):
         resume = world.agreed(resume, device)  # a network drive may show others what was there before
         saved, states = _saved(run, world, device) if resume else (None, iter(()))
         if resume:
