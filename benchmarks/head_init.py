@@ -166,6 +166,10 @@ def plot(path: Path, table: dict[str, dict[int, dict[str, float]]], title: str) 
         spread = [100 * row.get("std", 0.0) for row in rows.values()]
         axes.errorbar(seconds, scores, spread, fmt="o-", color=f"C{index}", markersize=5, capsize=3, label=way)
     axes.set(title=f"Heads: {title}", xscale="log", xlabel="seconds of a core (1, 2, 4, 8 epochs)", ylabel="top-1 in %")
-    axes.grid(alpha=0.25, which="both")
+    ticks = [10, 20, 50, 100, 200, 500]
+    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    axes.minorticks_off()
+    axes.set_xlim(left=8)
+    axes.grid(alpha=0.25)
     axes.legend(frameon=False)
     save_figure(path, figure)
