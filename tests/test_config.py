@@ -176,7 +176,7 @@ def test_an_unknown_key_near_to_nothing() -> None:
 def test_all_errors_are_in_one_message(tmp_path: Path) -> None:
     path = recipe_file(
         tmp_path,
-        "training: {epochs: 0, label_smoothing: 2}\noptimizer: {lr: fast, momentun: 0.9}\naugment: {scale: [2, 1]}\n",
+        "training: {epochs: -1, label_smoothing: 2}\noptimizer: {lr: fast, momentun: 0.9}\naugment: {scale: [2, 1]}\n",
     )
     with pytest.raises(ConfigError) as caught:
         load_recipe(path, ["model.dropout=.nan"])
@@ -188,7 +188,7 @@ def test_all_errors_are_in_one_message(tmp_path: Path) -> None:
         "model.dropout: ",
         "optimizer.lr: should be a valid number",
         "optimizer.momentun: unknown key (did you mean optimizer.momentum?)",
-        "training.epochs: should be greater than or equal to 1 (got 0)",
+        "training.epochs: should be greater than or equal to 0 (got -1)",
         "training.label_smoothing: should be less than 1 (got 2)",
     ):
         assert expected in said
@@ -197,7 +197,7 @@ def test_all_errors_are_in_one_message(tmp_path: Path) -> None:
 
 def test_one_error_is_one_problem() -> None:
     with pytest.raises(ConfigError, match=r"^1 problem in the configuration:\n  training.epochs: "):
-        load_recipe(overrides=["training.epochs=0"])
+        load_recipe(overrides=["training.epochs=-1"])
 
 
 @pytest.mark.parametrize("override", ["epochs", "=3", " =3", ""])

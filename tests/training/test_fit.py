@@ -215,11 +215,11 @@ def test_a_model_that_saw_inked_patches_only_is_evaluated_so_and_opens_in_plain_
     run = Run(tmp_path / "run")
     overrides = ["model.name=test_vit", "model.tokens=auto", "augment.translation=0", "augment.scale=[0.4,0.4]"]
     records = fit(recipe(data, 2, *overrides), run)
-    assert run.recipe().model.tokens == 7  # of 4 × 4 patches of 16 px; eight with the class token
+    assert run.recipe().model.tokens == 6  # of 4 × 4 patches of 16 px; eight with class token and paper token
     evaluation = evaluate_run(run, "val", checkpoint="last", device="cpu")
     assert (evaluation.scores.loss, evaluation.scores.top1) == (records[-1].val_loss, records[-1].val_top1)
     assert evaluate_run(run, "val", checkpoint="last", device="cpu", tokens="all").scores.loss != records[-1].val_loss
     dense = timm.create_model(f"local-dir:{run.last}", pretrained=True)
     assert dense(torch.ones(1, 1, 64, 64)).shape == (1, 3)
     assert len(fit(recipe(data, 3, *overrides), run, resume=True)) == 3
-    assert run.recipe().model.tokens == 7
+    assert run.recipe().model.tokens == 6

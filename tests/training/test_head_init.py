@@ -38,7 +38,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def recipe(data: Path, *overrides: str, name: str = "test_resnet", epochs: int = 0) -> Recipe:
-    settings = [f"model.name={name}", "model.head_init=ridge", "data.batch_size=16", "training.device=cpu", *overrides]
+    settings = [f"model.name={name}", "model.head_init=ridge", "data.batch_size=16", "training.device=cpu"]
+    settings += ["optimizer.lr=1e-5", *overrides]  # random weights and frozen statistics stand no more
     return load_recipe(None, settings, data__path=str(data), training__epochs=epochs)
 
 
@@ -198,7 +199,12 @@ def test_frozen_statistics_stay_what_they_were(freeze: bool, ema: float, data: P
                 buffer += 0.1 * torch.rand(buffer.shape, generator=torch.Generator().manual_seed(len(name)))
     torch.save(before.state_dict(), tmp_path / "weights.pth")
     run = Run(tmp_path / "run")
-    settings = [f"model.weights={tmp_path / 'weights.pth'}", f"model.freeze_norm={freeze}", "training.freeze_epochs=1"]
+    settings = [
+        f"model.weights={tmp_path / 'weights.pth'}",
+        f"model.freeze_norm={freeze}",
+        "training.freeze_epochs=1",
+        "optimizer.lr=5e-3",
+    ]
     settings.append(f"training.ema={ema}")
     fit(recipe(data, *settings, epochs=2), run)
     after, norms = load_file(run.last / "model.safetensors"), list(dict(before.named_buffers()))
