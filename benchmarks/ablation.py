@@ -33,10 +33,9 @@ from fastsketch.recipes import load_recipe
 from fastsketch.training.fit import fit
 from fastsketch.training.run.directory import Run
 from fastsketch.training.run.metrics import best_record
-from fastsketch.workers import available_cpus, process_pool
 
-from .common import write_results
-from .originals import SHARED, labelled_dataset
+from .common import processes_at_once, results_of, write_results
+from .originals import imagenet_weights, labelled_dataset
 from .plots import save_figure
 
 console = Console(highlight=False)
@@ -97,18 +96,15 @@ def run(out: Path, *, quick: bool = False) -> Path:
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
         dataset = labelled_dataset(root, study.size, study.classes)
-        known = SHARED.parent / "weights" / f"{study.model}.in1k.safetensors"
-        weights = known if known.is_file() else None
-        workers = 1 if torch.cuda.is_available() else available_cpus()
-        with process_pool(workers) as pool:
-            trainings = [
-                pool.submit(one_run, study, dataset, weights, rung, seed, root / f"{seed} {rung}")
-                for seed in range(study.seeds)
-                for rung in RUNGS
-            ]
-            for result in (training.result() for training in trainings):
-                results.append(result)
-                console.print(_line(result))
+        weights = imagenet_weights(study.model)
+        trainings = [
+            (study, dataset, weights, rung, seed, root / f"{seed} {rung}")
+            for seed in range(study.seeds)
+            for rung in RUNGS
+        ]
+        for result in results_of(one_run, trainings):
+            results.append(result)
+            console.print(_line(result))
         metadata = DatasetMetadata.load(dataset)
     table = summary(results)
     for name, row in table.items():
@@ -116,7 +112,7 @@ def run(out: Path, *, quick: bool = False) -> Path:
     sketches = {split: metadata.split(split).samples for split in ("train", "val")}
     settings = {
         **asdict(study), "classes": len(metadata.classes), **sketches, "pretrained": weights is not None,
-        "rungs": dict(RUNGS), "processes": workers, "quick": quick,
+        "rungs": dict(RUNGS), "processes": processes_at_once(), "quick": quick,
     }  # fmt: skip
     records = [asdict(result) for result in results]
     path = write_results(out, "ablation", settings, [], runs=records, summary=table)

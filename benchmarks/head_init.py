@@ -33,10 +33,9 @@ from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.recipes import load_recipe
 from fastsketch.training.fit import fit
 from fastsketch.training.run.directory import Run
-from fastsketch.workers import available_cpus, process_pool
 
-from .common import write_results
-from .originals import SHARED, labelled_dataset
+from .common import processes_at_once, results_of, write_results
+from .originals import imagenet_weights, labelled_dataset
 from .plots import save_figure
 
 console = Console(highlight=False)
@@ -88,25 +87,21 @@ def run(out: Path, *, quick: bool = False) -> Path:
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
         dataset = labelled_dataset(root, study.size, study.classes)
-        known = SHARED.parent / "weights" / f"{study.model}.in1k.safetensors"
-        weights = known if known.is_file() else None
-        workers = 1 if torch.cuda.is_available() else available_cpus()
+        weights = imagenet_weights(study.model)
         asked = [(ALONE, 0, 0)]
         asked += [(way, epochs, seed) for epochs in study.epochs for seed in range(study.seeds) for way in WAYS]
-        with process_pool(workers) as pool:
-            trainings = [pool.submit(one_run, study, dataset, weights, *each, root) for each in asked]
-            for result in (training.result() for training in trainings):
-                results.append(result)
-                console.print(
-                    f"{result.way:25} {result.epochs} epochs, seed {result.seed}: "
-                    f"{result.top1:.2%} in {result.seconds:.0f} s"
-                )
+        for result in results_of(one_run, [(study, dataset, weights, *each, root) for each in asked]):
+            results.append(result)
+            console.print(
+                f"{result.way:25} {result.epochs} epochs, seed {result.seed}: "
+                f"{result.top1:.2%} in {result.seconds:.0f} s"
+            )
         metadata = DatasetMetadata.load(dataset)
     table = summary(results)
     sketches = {split: metadata.split(split).samples for split in ("train", "val")}
     settings = {
         **asdict(study), "classes": len(metadata.classes), **sketches, "pretrained": weights is not None,
-        "ways": {name: dict(way) for name, way in WAYS.items()}, "processes": workers, "quick": quick,
+        "ways": {name: dict(way) for name, way in WAYS.items()}, "processes": processes_at_once(), "quick": quick,
     }  # fmt: skip
     path = write_results(out, "head_init", settings, [], runs=[asdict(result) for result in results], summary=table)
     plot(
@@ -165,7 +160,7 @@ def plot(path: Path, table: dict[str, dict[int, dict[str, float]]], title: str) 
         scores = [100 * row["top1"] for row in rows.values()]
         spread = [100 * row.get("std", 0.0) for row in rows.values()]
         axes.errorbar(seconds, scores, spread, fmt="o-", color=f"C{index}", markersize=5, capsize=3, label=way)
-    axes.set(title=f"Heads: {title}", xscale="log", xlabel="seconds of a core (1, 2, 4, 8 epochs)", ylabel="top-1 in %")
+    axes.set(title=f"Heads: {title}", xscale="log", xlabel="seconds of a core", ylabel="top-1 in %")
     ticks = [10, 20, 50, 100, 200, 500]
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
     axes.minorticks_off()

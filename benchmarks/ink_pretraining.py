@@ -2,9 +2,9 @@
 
 First it learns 345 classes of Quick, Draw!, then those of TU-Berlin that the study leaves alone: by their labels, and
 by what an EfficientNet-Lite0 that was fine-tuned on TU-Berlin says of every augmented image (a convolutional teacher,
-as in DeiT: Touvron et al., 2021). Drawings are smaller than sketches, which saves an hour. It sees all patches
-throughout, as weights have done that one fetches. In all that takes an hour of two CPU cores, wherefore the weights
-stay in the user's cache folder.
+as in DeiT: Touvron et al., 2021). Drawings are smaller than sketches, at a third of the time a step. It sees
+all patches throughout, as weights have done that one fetches. In all that takes over an hour of two CPU cores,
+wherefore the weights stay in the user's cache folder.
 """
 
 from __future__ import annotations
@@ -41,15 +41,13 @@ from fastsketch.training.run.checkpoint import load_model
 from fastsketch.training.run.directory import Run
 
 from .ink_study import Learner, Pretraining, create, resize
-from .originals import SHARED, labelled_dataset, sketches_after
+from .originals import SHARED, imagenet_weights, labelled_dataset, sketches_after
 
 console = Console(highlight=False)
 
 TEACHER = "tf_efficientnet_lite0"
 TEACHER_SIZES = (0.57, 0.86, 1.0)
 """Of the study's images, in turn over the teacher's epochs."""
-
-_WEIGHTS = SHARED.parent / "weights" / f"{TEACHER}.in1k.safetensors"
 
 VALIDATION = 5
 """Drawings of each class that are not learned."""
@@ -71,7 +69,7 @@ def pretrained(how: Pretraining, classes: int | None, folder: Path) -> tuple[Wei
     """
     if not (SHARED / "quickdraw-strokes").is_dir():
         return {}, {}
-    at_hand = _WEIGHTS.is_file() and (SHARED / "tuberlin224").is_dir()
+    at_hand = imagenet_weights(TEACHER) is not None and (SHARED / "tuberlin224").is_dir()
     late: LateTeacher = cache(partial(_teacher, how, folder / "teacher") if at_hand else _no_teacher)
     teacher = f"{TEACHER} {TEACHER_SIZES}" if at_hand else ""
     settings = {**asdict(how), "held out": VALIDATION, "teacher": teacher}
@@ -190,7 +188,7 @@ def _teacher(how: Pretraining, folder: Path) -> tuple[Teacher, Known]:
         "cpu-quarter",
         (),
         data__path=labelled_dataset(folder, how.size, None),
-        model__weights=_WEIGHTS,
+        model__weights=imagenet_weights(TEACHER),
         augment__normalize="standard",
         training__epochs=how.teacher_epochs,
         training__image_sizes=[round(how.size * share) for share in TEACHER_SIZES],

@@ -14,7 +14,7 @@ from fastsketch.device import resolve_device
 from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.models.ink_tokens import keep_inked
 from fastsketch.recipes import load_recipe
-from fastsketch.training.data import open_data, open_in_order
+from fastsketch.training.data import open_data
 from fastsketch.training.execution.config import ExecutionConfig
 from fastsketch.training.head_init import solve_head
 from fastsketch.training.trainer import Trainer
@@ -92,15 +92,14 @@ class Learner:
     def __init__(self, folder: Path, model: nn.Module, **settings: object) -> None:
         self.trainer = trainer = create_trainer(folder, model, **settings)
         trainer.enter_phase()
-        self._opened = trainer.recipe, trainer.dataset, trainer.device, trainer.world
-        self._data = open_data(*self._opened)
+        self._data = open_data(trainer.recipe, trainer.dataset, trainer.device, trainer.world)
 
     def learn(self, *, verbose: bool = False) -> float:
         """Train to the end; return the seconds it took, on a CPU those of its cores."""
         clock = process_time if self.trainer.device.type == "cpu" else perf_counter
         started = clock()
         if self.trainer.recipe.model.head_init == "ridge":
-            solve_head(self.trainer, open_in_order(*self._opened))
+            solve_head(self.trainer)
         while not self.trainer.is_over:
             for _ in self.trainer.train_epoch(self._data.train):
                 pass

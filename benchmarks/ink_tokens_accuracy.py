@@ -27,7 +27,6 @@ import math
 import statistics
 import tempfile
 from collections.abc import Mapping
-from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -39,9 +38,8 @@ from rich.console import Console
 from safetensors.torch import load_file, save_file
 
 from fastsketch.formats.metadata import DatasetMetadata
-from fastsketch.workers import available_cpus, process_pool
 
-from .common import Contender, take_turns, write_results
+from .common import Contender, processes_at_once, results_of, take_turns, write_results
 from .ink_pretraining import pretrained
 from .ink_study import GRID, Learner, Pretraining, create, create_trainer, resize
 from .originals import labelled_dataset
@@ -147,7 +145,6 @@ def run(out: Path, *, quick: bool = False) -> Path:
     """
     on_gpu = torch.cuda.is_available()
     study = QUICK if quick else ON_GPU if on_gpu else ON_CPU
-    workers = 1 if on_gpu else available_cpus()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         labelled_dataset(folder, study.pretraining.size, study.classes)
@@ -158,8 +155,7 @@ def run(out: Path, *, quick: bool = False) -> Path:
         costs = step_costs(study, tokens, folder)
         epochs = {way.name: epochs_in_time(study.epochs, way, costs) for way in WAYS}
         console.print(f"ms a step {costs}, epochs {epochs}")
-        with process_pool(workers) as pool:
-            results = train_all(pool, study, epochs, tokens, folder)
+        results = train_all(study, epochs, tokens, folder)
     table = summary(results)
     for name, row in table.items():
         console.print(f"{name:38} " + "  ".join(f"{key} {value:.4g}" for key, value in row.items()))
@@ -167,7 +163,7 @@ def run(out: Path, *, quick: bool = False) -> Path:
     settings = {
         **asdict(study), "classes": len(data.classes), **samples, "tokens": tokens, "patches": GRID**2,
         "smaller_size": smaller_size(study.pretraining, tokens), "pretraining_known": known,
-        "ms_a_step": costs, "processes": workers, "quick": quick,
+        "ms_a_step": costs, "processes": processes_at_once(), "quick": quick,
     }  # fmt: skip
     runs = [asdict(result) for result in results]
     path = write_results(out, "ink_tokens_accuracy", settings, [], runs=runs, summary=table)
@@ -225,17 +221,13 @@ def epochs_in_time(epochs: int, way: Way, costs: Mapping[Sees, float]) -> int:
     return epochs if way.equal_epochs else int(epochs * costs["all"] / costs[way.sees])
 
 
-def train_all(pool: Executor, study: Study, epochs: dict[str, int], tokens: int, folder: Path) -> list[Result]:
-    """Train in each of the ways with every seed, as many at once as there are cores; print as they come."""
-    trainings = [
-        pool.submit(one_run, study, way, seed, epochs[way.name], tokens, folder)
-        for seed in range(study.seeds)
-        for way in WAYS
-    ]
+def train_all(study: Study, epochs: dict[str, int], tokens: int, folder: Path) -> list[Result]:
+    """Train in each of the ways with every seed; print as they come."""
+    trainings = [(study, way, seed, epochs[way.name], tokens, folder) for seed in range(study.seeds) for way in WAYS]
     results = []
-    for training in trainings:
-        results.append(training.result())
-        console.print(_line(results[-1]))
+    for result in results_of(one_run, trainings):
+        results.append(result)
+        console.print(_line(result))
     return results
 
 

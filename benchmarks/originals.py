@@ -20,6 +20,12 @@ SHARED = Path(os.environ.get("FASTSKETCH_DATA", Path(__file__).resolve().parent.
 """Real data, if there are any."""
 
 
+def imagenet_weights(model: str) -> Path | None:
+    """Those of a timm model, if they are at hand."""
+    path = SHARED.parent / "weights" / f"{model}.in1k.safetensors"
+    return path if path.is_file() else None
+
+
 def sketch_folder(folder: Path, copies: int = 1, per_class: int = 60) -> Path:
     """An ImageFolder of 1111 px sketches of 11 classes, each `copies` times (by links); made in `folder`."""
     originals = SHARED / "tuberlin1111"

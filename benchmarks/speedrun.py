@@ -31,7 +31,7 @@ from fastsketch.training.run.directory import Run
 from fastsketch.training.run.metrics import read_records
 
 from .common import write_results
-from .originals import SHARED, labelled_sketches
+from .originals import SHARED, imagenet_weights, labelled_sketches
 from .plots import save_figure
 
 console = Console(highlight=False)
@@ -109,9 +109,10 @@ class Race:
     """
 
     def __init__(self, folder: Path, *, quick: bool) -> None:
-        sketches, weights = SHARED / "tuberlin224", SHARED.parent / "weights" / "tf_efficientnet_lite0.in1k.safetensors"
-        self.real = sketches.is_dir() and weights.is_file() and not quick
-        self._folder, self._size = folder, max(load_recipe(RECIPE).training.image_sizes)
+        recipe = load_recipe(RECIPE)
+        sketches, weights = SHARED / "tuberlin224", imagenet_weights(recipe.model.name)
+        self.real = sketches.is_dir() and weights is not None and not quick
+        self._folder, self._size = folder, max(recipe.training.image_sizes)
         self._sketches = sketches if self.real else labelled_sketches(folder, 3 if quick else 60)
         self._split = () if self.real else ("--split", "2/1" if quick else "48/12")
         self._options = ["--weights", str(weights)] if self.real else []

@@ -26,6 +26,7 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Epochs = Annotated[int, Field(ge=1, le=1_000_000)]
+EpochsOrNone = Annotated[int, Field(ge=0, le=1_000_000)]
 Images = Annotated[int, Field(ge=1, le=65_536)]
 """At a time: more would be a slip, and its memory is asked for before anything is learned."""
 Seed = Annotated[int, Field(ge=0, lt=2**63)]

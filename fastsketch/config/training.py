@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from fastsketch.config.section import Epochs, Images, NotNegative, Positive, Section, Seed, Side, Word
+from fastsketch.config.section import Epochs, EpochsOrNone, Images, NotNegative, Positive, Section, Seed, Side, Word
 
 
 class TrainingConfig(Section):
@@ -41,7 +41,7 @@ class TrainingConfig(Section):
         loggers: Where the metrics go besides JSON lines and CSV.
     """
 
-    epochs: Annotated[int, Field(ge=0, le=1_000_000)] = 30
+    epochs: EpochsOrNone = 30
     seed: Seed = 0
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     device: Word = "auto"
@@ -50,7 +50,7 @@ class TrainingConfig(Section):
     channels_last: Literal["auto"] | bool = "auto"
     micro_batch: Images | None = None
     clip_grad_norm: Positive | None = None
-    freeze_epochs: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    freeze_epochs: EpochsOrNone = 0
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     patience: Epochs | None = None
     max_minutes: Positive | None = None

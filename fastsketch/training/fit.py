@@ -14,7 +14,7 @@ from fastsketch.device import resolve_device
 from fastsketch.training.assurance import assured
 from fastsketch.training.checkpointer import Checkpointer
 from fastsketch.training.checks import check_data
-from fastsketch.training.data import TrainingData, open_data, open_in_order
+from fastsketch.training.data import TrainingData, open_data
 from fastsketch.training.execution.allocator import freed_memory_kept
 from fastsketch.training.execution.distributed import World
 from fastsketch.training.head_init import solve_head
@@ -107,7 +107,7 @@ def fit(
         if saved is None:
             _tell_beginning(recipe)
             if recipe.model.head_init == "ridge":
-                solve_head(trainer, open_in_order(recipe, dataset, device, world))
+                solve_head(trainer)
             earlier = []
         else:
             earlier = _continue(trainer, data, restore(trainer, saved, states))

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from fastsketch.errors import ConfigError
-from fastsketch.loaders import Loader
 from fastsketch.models.head import linear_classifiers
 from fastsketch.models.ridge import RidgeRegression, fill
+from fastsketch.training.data import open_in_order
 from fastsketch.training.logits import predict_logits
 from fastsketch.training.trainer import Trainer
 
@@ -24,22 +24,22 @@ Classifiers = dict[str, nn.Linear | nn.Conv2d]
 
 
 @torch.no_grad()
-def solve_head(trainer: Trainer, loader: Loader) -> None:
+def solve_head(trainer: Trainer) -> None:
     """Solve the classifier of a model that is about to be trained; several processes share out the pass.
 
     Features are those of evaluation: no augmentation, batch normalisation by its running statistics.
 
     Args:
         trainer: Before its first step. Where it averages weights, the average begins with the classifier, too.
-        loader: Every training image once.
 
     Raises:
         ConfigError: The classifier is not linear.
+        DataError: A file is damaged.
         FastSketchError: Features are not finite.
     """
     started, world, model = perf_counter(), trainer.world, trainer.model.eval()
     classifiers = linear_classifiers(model)
-    for name, regression in _regressions(trainer, classifiers, loader).items():
+    for name, regression in _regressions(trainer, classifiers).items():
         for part in regression.sums:
             world.sum(part)
         solution = regression.solve()
@@ -50,7 +50,7 @@ def solve_head(trainer: Trainer, loader: Loader) -> None:
         trainer.state.ema.set(model)
 
 
-def _regressions(trainer: Trainer, classifiers: Classifiers, loader: Loader) -> dict[str, RidgeRegression]:
+def _regressions(trainer: Trainer, classifiers: Classifiers) -> dict[str, RidgeRegression]:
     """One for each classifier, of this process's images.
 
     Raises:
@@ -65,7 +65,7 @@ def _regressions(trainer: Trainer, classifiers: Classifiers, loader: Loader) -> 
         for name, classifier in classifiers.items()
     }
     with _features(classifiers) as features:
-        for batch in loader.epoch():
+        for batch in open_in_order(trainer.recipe, trainer.dataset, trainer.device, trainer.world).epoch():
             predict_logits(trainer.model, trainer.preprocess, batch.images, flip=False, precision=trainer.precision)
             labels, indices = batch.labels.to(device), batch.indices.to(device)
             for name, classifier in classifiers.items():

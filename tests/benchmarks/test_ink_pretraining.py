@@ -58,7 +58,9 @@ def test_each_stage_is_made_once_for_the_same_settings(tmp_path: Path, monkeypat
 
     (tmp_path / "quickdraw-strokes").mkdir()
     (tmp_path / "tuberlin224").mkdir()
-    monkeypatch.setattr(ink_pretraining, "_WEIGHTS", Path(__file__))  # any file: there is a teacher to be had
+    monkeypatch.setattr(
+        ink_pretraining, "imagenet_weights", lambda _: Path(__file__)
+    )  # any file: there is a teacher to be had
     monkeypatch.setattr(ink_pretraining, "SHARED", tmp_path)
     monkeypatch.setattr(ink_pretraining, "_learn_drawings", drawings)
     monkeypatch.setattr(ink_pretraining, "_learn_sketches", sketches)
@@ -69,7 +71,7 @@ def test_each_stage_is_made_once_for_the_same_settings(tmp_path: Path, monkeypat
         assert known == {"top1": 0.5, "more": 0.6}
     assert made == [("drawings", 1), ("sketches", 3), ("sketches", 4), ("drawings", 9), ("sketches", 4)]
     assert pretrained(HOW, None, tmp_path)[1] == {"top1": 0.5}  # no class is left to be learned before the study
-    monkeypatch.setattr(ink_pretraining, "_WEIGHTS", tmp_path / "missing")
+    monkeypatch.setattr(ink_pretraining, "imagenet_weights", lambda _: None)
     made.clear()
     assert pretrained(HOW, 3, tmp_path)[1] == {"top1": 0.5}
     assert made == [("drawings", 1)]  # others than with a teacher

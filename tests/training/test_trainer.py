@@ -46,7 +46,7 @@ EVERYTHING = (
 SETTINGS = {
     "plain": ("training.ema=0", "augment.mixup=0", "model.dropout=0"),
     "everything": EVERYTHING,
-    "ink tokens in bfloat16": (*("model.name=test_vit", "model.tokens=2", "training.precision=bfloat16"),),
+    "ink tokens in bfloat16": ("model.name=test_vit", "model.tokens=2", "training.precision=bfloat16"),
     "kornia": ("augment.engine=kornia", "augment.cutmix=1", "augment.thickness=0.5"),
     "train and val": ("data.train_split=train+val", "training.epochs=1"),
 }
