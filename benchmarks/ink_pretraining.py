@@ -1,10 +1,11 @@
 """The weights that the study of ink tokens' accuracy starts from: a small transformer that knows drawings and sketches.
 
-First it learns 345 classes of Quick, Draw!, then those of TU-Berlin that the study leaves alone: by their labels, and
-by what an EfficientNet-Lite0 that was fine-tuned on TU-Berlin says of every augmented image (a convolutional teacher,
-as in DeiT: Touvron et al., 2021). Drawings are smaller than sketches, at a third of the time a step. It sees
-all patches throughout, as weights have done that one fetches. In all that takes over an hour of two CPU cores,
-wherefore the weights stay in the user's cache folder.
+First it learns 345 classes of Quick, Draw!, then those of TU-Berlin that the study leaves alone: by their labels, by
+what an EfficientNet-Lite0 that was fine-tuned on TU-Berlin says of every augmented image (a convolutional teacher, as
+in DeiT: Touvron et al., 2021), and by that one's feature maps (hints: Romero et al., 2015), which say something of
+every patch. Drawings are smaller than sketches, at a third of the time a step. It sees all patches throughout, as
+weights have done that one fetches. In all that takes an hour of two CPU cores, wherefore the weights stay in the
+user's cache folder.
 """
 
 from __future__ import annotations
@@ -46,8 +47,11 @@ from .originals import SHARED, imagenet_weights, labelled_dataset, sketches_afte
 console = Console(highlight=False)
 
 TEACHER = "tf_efficientnet_lite0"
-TEACHER_SIZES = (0.57, 0.86, 1.0)
+TEACHER_SIZES = (0.86, 1.0)
 """Of the study's images, in turn over the teacher's epochs."""
+
+HINTS = 3
+"""So many of the teacher's last feature maps are learned, by as many blocks at equal distances."""
 
 VALIDATION = 5
 """Drawings of each class that are not learned."""
@@ -82,14 +86,21 @@ def pretrained(how: Pretraining, classes: int | None, folder: Path) -> tuple[Wei
 
 
 def _cached(name: str, settings: dict[str, Any], make: Callable[[], tuple[Weights, Known]]) -> tuple[Weights, Known]:
-    digest = sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
-    path = platformdirs.user_cache_path("fastsketch") / "benchmarks" / f"ink-study-{name}-{digest}.safetensors"
+    path = _cache() / f"ink-study-{name}-{_digest(settings)}.safetensors"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         weights, known = make()
         atomic.write_bytes(path, save(weights, {"known": json.dumps(known)}))
     with safe_open(path, "pt") as file:
         return load_file(path), json.loads(file.metadata()["known"])
+
+
+def _cache() -> Path:
+    return platformdirs.user_cache_path("fastsketch") / "benchmarks"
+
+
+def _digest(settings: dict[str, Any]) -> str:
+    return sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _learn_drawings(how: Pretraining, folder: Path, late: LateTeacher) -> tuple[Weights, Known]:
@@ -119,6 +130,8 @@ def _learn(
     classes = len(data.classes)
     torch.manual_seed(0)
     model = create(how, classes + (teacher.classes if teacher else 0))
+    if teacher:
+        model.hints = nn.ModuleList(nn.Conv2d(how.width, channels, 1) for channels in teacher.channels)
     model.load_state_dict(weights, strict=False)
     resize(model, data.size)
     settings = {"data__batch_size": how.batch_size, "optimizer__lr": how.lr, "training__epochs": epochs}
@@ -132,7 +145,8 @@ def _learn(
     top1 = learner.top1(None)
     console.print(f"pretrained: {top1:.2%}")
     resize(model, how.size)
-    return {key: value for key, value in model.state_dict().items() if not key.startswith("head.")}, top1
+    kept = {key: value for key, value in model.state_dict().items() if not key.startswith("head.")}
+    return kept, top1
 
 
 class Teacher(nn.Module):
@@ -147,13 +161,20 @@ class Teacher(nn.Module):
     def __init__(self, model: nn.Module, preprocess: Preprocess, classes: int) -> None:
         super().__init__()
         self.model, self.preprocess, self.classes = model, preprocess, classes
+        self.channels = [stage["num_chs"] for stage in model.feature_info[-HINTS:]]  # type: ignore[index]
 
     @torch.no_grad()
-    def forward(self, images: Tensor, preprocess: Preprocess) -> Tensor:
-        """Logits [B, classes] of images that `preprocess` normalised."""
+    def forward(self, images: Tensor, preprocess: Preprocess) -> tuple[Tensor, list[Tensor]]:
+        """Logits [B, classes] and the last feature maps [B, C, H, W], of images that `preprocess` normalised.
+
+        Each channel of a map has mean 0 and variance 1 over the batch, so that all of them count alike.
+        """
         gray = images * preprocess.std + preprocess.mean
-        logits: Tensor = self.model((gray - self.preprocess.mean) / self.preprocess.std)
-        return logits
+        final, maps = self.model.forward_intermediates(  # type: ignore[operator]
+            (gray - self.preprocess.mean) / self.preprocess.std, indices=HINTS
+        )
+        logits: Tensor = self.model.forward_head(final)  # type: ignore[operator]
+        return logits, [F.batch_norm(each.float(), None, None, training=True) for each in maps]
 
 
 LateTeacher = Callable[[], tuple[Teacher | None, Known]]
@@ -163,17 +184,25 @@ LateTeacher = Callable[[], tuple[Teacher | None, Known]]
 def distilling(
     model: nn.Module, teacher: Teacher, classes: int, preprocess: Preprocess, precision: torch.dtype
 ) -> Callable[[Tensor, Targets], Tensor]:
-    """A loss of a model whose first logits are to follow labels and whose last are to be those of a teacher.
+    """A loss of a model whose first logits are to follow labels, whose last and whose `hints` are to be a teacher's.
 
-    It is the sum of both cross-entropies, the teacher's probabilities being the target of the second.
+    It is the sum of both cross-entropies, the teacher's probabilities being the target of the second, and of the mean
+    squared errors of the hints, each a linear map of a block's patches, averaged where the teacher's map is coarser.
     """
+    depth = len(model.blocks)  # type: ignore[arg-type]
+    blocks = [depth * (number + 1) // HINTS - 1 for number in range(HINTS)]
 
     def loss_of(images: Tensor, targets: Targets) -> Tensor:
         with autocast(images.device, precision):
-            logits = model(images)
-            wanted = teacher(images, preprocess).float().softmax(dim=1)
-        taught = logits[:, -teacher.classes :].float()
-        return mixed_cross_entropy(logits[:, :classes], targets, 0.1) + F.cross_entropy(taught, wanted)
+            tokens, maps = model.forward_intermediates(images, indices=blocks)  # type: ignore[operator]
+            logits = model.forward_head(tokens)  # type: ignore[operator]
+            wanted, features = teacher(images, preprocess)
+            hints = [hint(own) for hint, own in zip(model.hints, maps, strict=True)]  # type: ignore[arg-type]
+        loss = mixed_cross_entropy(logits[:, :classes], targets, 0.1)
+        loss = loss + F.cross_entropy(logits[:, -teacher.classes :].float(), wanted.float().softmax(dim=1))
+        for hint, feature in zip(hints, features, strict=True):
+            loss = loss + F.mse_loss(F.adaptive_avg_pool2d(hint.float(), feature.shape[-2:]), feature)
+        return loss
 
     return loss_of
 
@@ -183,18 +212,20 @@ def _no_teacher() -> tuple[None, Known]:
 
 
 def _teacher(how: Pretraining, folder: Path) -> tuple[Teacher, Known]:
-    """TU-Berlin's 250 classes, fine-tuned from ImageNet weights."""
+    """TU-Berlin's classes, fine-tuned from ImageNet weights and a solved classifier; its run stays in the cache."""
     recipe = load_recipe(
         "cpu-quarter",
         (),
-        data__path=labelled_dataset(folder, how.size, None),
+        data__path=labelled_dataset(folder, how.size, how.classes),
         model__weights=imagenet_weights(TEACHER),
+        model__head_init="ridge",
         augment__normalize="standard",
+        optimizer__lr=how.teacher_lr,
         training__epochs=how.teacher_epochs,
         training__image_sizes=[round(how.size * share) for share in TEACHER_SIZES],
     )
-    run = Run(folder / "run")
-    records = fit(recipe, run, on_epoch=lambda record: console.print(f"teacher, epoch {record.epoch}: {record}"))
+    run = Run(_cache() / f"ink-study-teacher-{_digest(recipe.model_dump(mode='json', exclude={'data': {'path'}}))}")
+    records = fit(recipe, run, resume=run.begun, on_epoch=lambda record: console.print(f"teacher: {record}"))
     model, preprocess = load_model(run.last)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     top1 = records[-1].val_top1

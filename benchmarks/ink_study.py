@@ -33,12 +33,13 @@ class Pretraining:
         size: Side of the images, in pixels.
         width: Of the transformer.
         depth: Its blocks.
-        classes: Of drawings; None for all.
+        classes: Of drawings, and of sketches that the teacher learns; None for all.
         drawings: Of each class.
         drawing_size: Their side, in pixels.
         epochs: Over them.
         sketch_epochs: Over sketches of TU-Berlin, afterwards.
         teacher_epochs: Of the teacher, over TU-Berlin.
+        teacher_lr: Its peak learning rate.
         lr: Peak learning rate.
         batch_size: Images a step.
     """
@@ -51,7 +52,8 @@ class Pretraining:
     drawing_size: int
     epochs: int
     sketch_epochs: int
-    teacher_epochs: int = 6
+    teacher_epochs: int = 2
+    teacher_lr: float = 5e-4
     lr: float = 1e-3
     batch_size: int = 64
 
@@ -138,7 +140,6 @@ def create_trainer(folder: Path, model: nn.Module, **settings: object) -> Traine
             "optimizer__weight_decay": 0.05,
             "schedule__warmup_epochs": 0.5,
             "training__label_smoothing": 0.1,
-            "training__precision": "bfloat16",
             **settings,
         },
     )

@@ -6,42 +6,62 @@ from typing import Any
 
 import platformdirs
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
 from fastsketch_benchmarks import ink_pretraining
 from fastsketch_benchmarks.ink_pretraining import Known, Teacher, Weights, distilling, pretrained
-from fastsketch_benchmarks.ink_study import Pretraining
-from torch import nn
+from fastsketch_benchmarks.ink_study import Pretraining, create
+from torch import Tensor, nn
 
 from fastsketch.augment import Targets
 from fastsketch.preprocess import Preprocess
 
-HOW = Pretraining(size=56, width=48, depth=1, classes=3, drawings=20, drawing_size=32, epochs=1, sketch_epochs=1)
+HOW = Pretraining(size=56, width=48, depth=4, classes=3, drawings=20, drawing_size=32, epochs=1, sketch_epochs=1)
 
 
-def linear(outputs: int, seed: int) -> nn.Module:
+def network(seed: int) -> nn.Module:
     torch.manual_seed(seed)
-    return nn.Sequential(nn.Flatten(), nn.Linear(16, outputs))
+    model: nn.Module = timm.create_model("test_efficientnet", in_chans=1, num_classes=3)
+    return model.eval()
 
 
 def test_the_teacher_sees_its_own_normalisation_and_learns_nothing() -> None:
-    gray = torch.rand(4, 1, 4, 4, generator=torch.Generator().manual_seed(0))
-    ours, its = Preprocess(4, 0.9, 0.2), Preprocess(4, 0.5, 0.5)
-    inside = linear(3, 0)
-    logits = Teacher(inside, its, 3)((gray - ours.mean) / ours.std, ours)
+    gray = torch.rand(4, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    ours, its = Preprocess(32, 0.9, 0.2), Preprocess(32, 0.5, 0.5)
+    inside = network(0)
+    logits, maps = Teacher(inside, its, 3)((gray - ours.mean) / ours.std, ours)
     torch.testing.assert_close(logits, inside((gray - its.mean) / its.std), rtol=1e-4, atol=1e-4)
     assert not logits.requires_grad
+    for each in maps:
+        assert each.mean(dim=(0, 2, 3)).abs().max() < 1e-4
+        assert not each.requires_grad
 
 
-def test_the_last_logits_follow_the_teacher_and_the_others_labels() -> None:
-    plain = Preprocess(4)
-    student, teacher = linear(5, 1), Teacher(linear(3, 2), plain, 3)
-    images, labels = torch.rand(6, 1, 4, 4), torch.tensor([0, 1, 1, 0, 1, 0])
+def test_labels_the_teacher_s_logits_and_its_maps_are_learned() -> None:
+    plain = Preprocess(56)
+    inside = network(2)
+    teacher = Teacher(inside, plain, 3)
+    torch.manual_seed(1)
+    student = create(HOW, 5)
+    student.hints = nn.ModuleList(nn.Conv2d(HOW.width, channels, 1) for channels in teacher.channels)
+    images, labels = torch.rand(6, 1, 56, 56), torch.tensor([0, 1, 1, 0, 1, 0])
     loss = distilling(student, teacher, 2, plain, torch.float32)(images, Targets(labels, labels, torch.ones(6)))
-    logits, wanted = student(images), teacher(images, plain).softmax(dim=1)
+
+    seen: list[Tensor] = []
+    stages = [inside.get_submodule(stage["module"]) for stage in inside.feature_info[-3:]]  # type: ignore[index]
+    for module in (*(student.blocks[number] for number in (0, 1, 3)), *stages):  # type: ignore[index]
+        module.register_forward_hook(lambda _, __, output: seen.append(output))
+    logits, wanted = student(images), inside(images).softmax(dim=1)
     labelled = F.cross_entropy(logits[:, :2], labels, label_smoothing=0.1)
     taught = -(wanted * logits[:, 2:].log_softmax(dim=1)).sum(dim=1).mean()
-    torch.testing.assert_close(loss, labelled + taught)
+    hints = []
+    for hint, tokens, feature in zip(student.hints, seen[:3], seen[3:], strict=True):
+        own = hint(tokens[:, 1:].transpose(1, 2).reshape(6, HOW.width, 14, 14))
+        own = F.adaptive_avg_pool2d(own, feature.shape[-2:])
+        spread = feature.var(dim=(0, 2, 3), keepdim=True, correction=0)
+        hints.append((own - (feature - feature.mean((0, 2, 3), keepdim=True)) / (spread + 1e-5).sqrt()).square().mean())
+    torch.testing.assert_close(loss, labelled + taught + sum(hints), rtol=1e-4, atol=1e-4)
 
 
 def test_each_stage_is_made_once_for_the_same_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

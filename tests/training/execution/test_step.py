@@ -85,6 +85,18 @@ def test_precision_follows_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
         assert resolve_precision("auto", gpu) is expected
 
 
+@pytest.mark.parametrize("native", [True, False])
+def test_one_is_told_once_that_bfloat16_is_emulated(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, native: bool
+) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: native)
+    precisions._warn_of_emulation.cache_clear()
+    for name in ("float32", "bfloat16", "bfloat16"):
+        resolve_precision(name, torch.device("cpu"))
+    precisions._warn_of_emulation.cache_clear()
+    assert ["emulates bfloat16" in record.message for record in caplog.records] == ([] if native else [True])
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16, torch.float32])
 def test_a_step_never_waits_for_the_gpu(precision: torch.dtype) -> None:
