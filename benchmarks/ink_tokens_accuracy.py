@@ -79,7 +79,7 @@ QUICK = Study(
 )
 ON_CPU = Study(
     Pretraining(size=112, width=192, depth=4, classes=None, drawings=150, drawing_size=64, epochs=3, sketch_epochs=2),
-    classes=100,
+    classes=64,
     epochs=2,
     seeds=3,
 )
