@@ -76,12 +76,12 @@ def pretrained(how: Pretraining, classes: int | None, folder: Path) -> tuple[Wei
     at_hand = imagenet_weights(TEACHER) is not None and (SHARED / "tuberlin224").is_dir()
     late: LateTeacher = cache(partial(_teacher, how, folder / "teacher") if at_hand else _no_teacher)
     teacher = f"{TEACHER} {TEACHER_SIZES}" if at_hand else ""
-    settings = {**asdict(how), "held out": VALIDATION, "teacher": teacher}
+    settings = {**asdict(how), "held out": VALIDATION, "teacher": teacher, "hints": HINTS}
     epochs = settings.pop("sketch_epochs")
     drawings = _cached("drawings", settings, lambda: _learn_drawings(how, folder, late))
     if classes is None or not at_hand:
         return drawings
-    settings |= {"sketch_epochs": epochs, "classes": classes}
+    settings |= {"sketch_epochs": epochs, "study's classes": classes}
     return _cached("sketches", settings, lambda: _learn_sketches(how, classes, folder, late, *drawings))
 
 
@@ -134,8 +134,7 @@ def _learn(
         model.hints = nn.ModuleList(nn.Conv2d(how.width, channels, 1) for channels in teacher.channels)
     model.load_state_dict(weights, strict=False)
     resize(model, data.size)
-    settings = {"data__batch_size": how.batch_size, "optimizer__lr": how.lr, "training__epochs": epochs}
-    learner = Learner(folder, model, **settings)
+    learner = Learner(folder, model, epochs, data__batch_size=how.batch_size, optimizer__lr=how.lr)
     trainer = learner.trainer
     if teacher:
         trainer.step.loss_of = distilling(trainer.model, teacher, classes, trainer.preprocess, trainer.precision)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter, process_time
@@ -15,8 +16,10 @@ from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.models.ink_tokens import keep_inked
 from fastsketch.recipes import load_recipe
 from fastsketch.training.data import open_data
+from fastsketch.training.execution.allocator import freed_memory_kept
 from fastsketch.training.execution.config import ExecutionConfig
 from fastsketch.training.head_init import solve_head
+from fastsketch.training.optim import create_schedule
 from fastsketch.training.trainer import Trainer
 
 console = Console(highlight=False)
@@ -85,32 +88,39 @@ class Learner:
     Args:
         folder: The data set.
         model: From `create`.
+        epochs: May end within one.
         settings: As those of `load_recipe`.
 
     Attributes:
         trainer: What trains.
+        steps: How many it is going to do in all.
     """
 
-    def __init__(self, folder: Path, model: nn.Module, **settings: object) -> None:
-        self.trainer = trainer = create_trainer(folder, model, **settings)
+    def __init__(self, folder: Path, model: nn.Module, epochs: float, **settings: object) -> None:
+        self.trainer = trainer = create_trainer(folder, model, training__epochs=math.ceil(epochs), **settings)
         trainer.enter_phase()
+        self.steps = round(epochs * trainer.steps_per_epoch)
+        schedule = trainer.recipe.schedule
+        in_steps = schedule.model_copy(update={"warmup_epochs": schedule.warmup_epochs * trainer.steps_per_epoch})
+        trainer.schedule = create_schedule(trainer.state.optimizer, in_steps, epochs=self.steps, steps_per_epoch=1)
         self._data = open_data(trainer.recipe, trainer.dataset, trainer.device, trainer.world)
 
     def learn(self, *, verbose: bool = False) -> float:
-        """Train to the end; return the seconds it took, on a CPU those of its cores."""
+        """Train to the end; return the seconds of the steps, on a CPU those of its cores."""
         clock = process_time if self.trainer.device.type == "cpu" else perf_counter
-        started = clock()
         if self.trainer.recipe.model.head_init == "ridge":
             solve_head(self.trainer)
-        while not self.trainer.is_over:
-            for _ in self.trainer.train_epoch(self._data.train):
-                pass
-            record, _ = self.trainer.end_epoch(None)
-            if verbose:
-                console.print(f"epoch {record.epoch}: loss {record.train_loss:.3f}, {clock() - started:.0f} s")
-        return clock() - started
+        started = clock()
+        with freed_memory_kept(self.trainer.device):
+            while True:
+                for _ in self.trainer.train_epoch(self._data.train):
+                    if self.trainer.step_number == self.steps:
+                        return clock() - started
+                record, _ = self.trainer.end_epoch(None)
+                if verbose:
+                    console.print(f"epoch {record.epoch}: loss {record.train_loss:.3f}, {clock() - started:.0f} s")
 
-    def steps(self, count: int) -> None:
+    def repeat(self, count: int) -> None:
         """Train so many steps on the same batch: to time them."""
         batch = next(iter(self._data.train.epoch(0)))
         for _ in range(count):
@@ -136,6 +146,7 @@ def create_trainer(folder: Path, model: nn.Module, **settings: object) -> Traine
             "augment__rotation": 10,
             "augment__shear": 5,
             "augment__normalize": "standard",  # white paper as 1 outshines the position embeddings of a new model
+            "model__dropout": 0.0,  # as `create` has it
             "optimizer__name": "adamw",
             "optimizer__weight_decay": 0.05,
             "schedule__warmup_epochs": 0.5,

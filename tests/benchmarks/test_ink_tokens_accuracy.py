@@ -2,21 +2,33 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
+import torch
 from fastsketch_benchmarks.ink_study import Pretraining
 from fastsketch_benchmarks.ink_tokens_accuracy import (
     DENSE,
+    QUICK,
     WAYS,
+    WEIGHTS,
     Result,
     Sees,
     Way,
     epochs_in_time,
+    learner,
     smaller_size,
     summary,
 )
+from safetensors.torch import save_file
+from shapes import convert_shapes, write_shapes
+from torch import nn
+
+from fastsketch.training.optim import highest_lr
+
+STUDY = replace(QUICK, batch_size=96)
 
 Run = Callable[..., CompletedProcess[str]]
 
@@ -48,9 +60,8 @@ def test_what_a_way_has_over_dense_is_taken_seed_by_seed() -> None:
 def test_each_way_takes_about_as_long_as_dense() -> None:
     costs: dict[Sees, float] = {"all": 20, "smaller": 11, "random": 10, "ink alone": 8, "ink": 9}
     assert epochs_in_time(4, DENSE, costs) == 4
-    assert epochs_in_time(4, Way("", "smaller"), costs) == 7
-    assert epochs_in_time(4, Way("", "random"), costs | {"random": 10.2}) == 8
-    assert epochs_in_time(4, Way("", "ink"), costs) == 9
+    assert epochs_in_time(4, Way("", "smaller"), costs) == 7.27
+    assert epochs_in_time(4, Way("", "ink"), costs) == 8.89
     assert epochs_in_time(4, Way("", "ink", equal_epochs=True), costs) == 4
 
 
@@ -60,6 +71,48 @@ def test_smaller_images_have_about_as_many_patches() -> None:
     )
     assert smaller_size(how, 95) == 80  # 10 x 10 patches of 8 px
     assert smaller_size(how, 196) == 112
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("study")
+    convert_shapes(write_shapes(folder / "images"), folder / "sketches", size=STUDY.pretraining.size)
+    save_file({"cls_token": torch.zeros(1, 1, STUDY.pretraining.width)}, folder / WEIGHTS)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("sees", "training", "on_ink", "on_all"),
+    [
+        ("all", 1 + 196, 1 + 30, 1 + 196),
+        ("smaller", 1 + 25, None, 1 + 25),
+        ("random", 1 + 30, 1 + 30, 1 + 196),
+        ("ink alone", 1 + 30, 1 + 30, 1 + 196),
+        ("ink", 1 + 30 + 1, 1 + 30 + 1, 1 + 196),
+    ],
+)
+def test_every_way_sees_what_it_says(
+    sees: Sees, training: int, on_ink: int | None, on_all: int, prepared: Path
+) -> None:
+    trained = learner(STUDY, sees, 30, prepared, epochs=1.5)
+    model = trained.trainer.model
+    assert not any(isinstance(module, nn.Dropout) and module.p for module in model.modules())
+    assert trained.trainer.recipe.model.dropout == 0  # which the solved classifier counts on
+    seen: set[tuple[bool, int]] = set()
+    model.blocks[0].register_forward_hook(  # type: ignore[index, union-attr]
+        lambda block, inputs, _: seen.add((block.training, inputs[0].shape[1]))
+    )
+    rates = []
+    trained.trainer.state.optimizer.register_step_pre_hook(lambda steps, *_: rates.append(highest_lr(steps)))
+    trained.learn()
+    assert len(rates) == trained.steps == round(1.5 * trained.trainer.steps_per_epoch)
+    assert max(rates) > 50 * rates[-1]  # the rate falls to the end of these steps, not of the second epoch
+    assert {tokens for in_training, tokens in seen if in_training} == {training}
+    for number, tokens in ((30, on_ink), (None, on_all)):
+        if tokens is not None:
+            seen.clear()
+            trained.top1(number, paper_token=sees == "ink")
+            assert seen == {(False, tokens)}
 
 
 @pytest.mark.slow
