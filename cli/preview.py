@@ -77,9 +77,11 @@ def _draw_tokens(
     from fastsketch.figures.tokens import TokenRow, draw_tokens
     from fastsketch.training.token_preview import preview_tokens
 
-    tokens, grid, shown = preview_tokens(recipe, data, dataset, images, labels, seed)
+    size, grid, shown = preview_tokens(recipe, data, dataset, images, labels, seed)
     names = [dataset.classes[label] for label in labels.tolist()]
     rows = [TokenRow(name, sketches, selection, names) for name, (sketches, selection) in shown.items()]
-    title = f"{recipe.model.name}, {dataset.size} px: {tokens} of {grid[0] * grid[1]} patches"
+    training, evaluation = (shown[name][1].kept.shape[1] for name in ("training", "evaluation"))
+    differing = "" if evaluation == training else f", {evaluation} in evaluation"
+    title = f"{recipe.model.name}, {size} px: {training} of {grid[0] * grid[1]} patches{differing}"
     draw_tokens(out, rows, grid, title)
     return title

@@ -17,7 +17,7 @@ from fastsketch.formats.verification import Verifier
 from fastsketch.loaders import Sampling, open_loader
 from fastsketch.models.zoo import to_device
 from fastsketch.preprocess import Preprocess
-from fastsketch.training.execution.precision import resolve_precision
+from fastsketch.training.execution.precision import resolve_inference_precision
 from fastsketch.training.run.checkpoint import load_model
 from fastsketch.training.tokens import apply_tokens
 from fastsketch.training.validation import Scores, accuracy_metrics, validate
@@ -67,7 +67,7 @@ def measure_model(model: nn.Module, preprocess: Preprocess, subject: Subject, de
             preprocess,
             loader,
             metrics.to(target),
-            precision=resolve_precision(recipe.training.precision, target),
+            precision=resolve_inference_precision(recipe.training.precision, target),
             flip=subject.flip,
         )
         verifier.conclude()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -12,7 +13,17 @@ from fastsketch.config import ModelConfig
 from fastsketch.inference.description import Description
 from fastsketch.training.run.directory import Run
 
+CARD = "README.md"
+
 SHOWN_CLASSES = 20
+
+LIBRARY = "library_name"
+"""In the front matter; Hugging Face's."""
+
+
+def is_model_card(path: Path) -> bool:
+    """Whether a README is one of ours, which another export may replace."""
+    return path.is_file() and path.read_bytes().startswith(f"---\n{LIBRARY}: fastsketch\n".encode())
 
 
 def model_card(run: Run, checkpoint: str, files: Sequence[tuple[str, Description]]) -> str:
@@ -25,7 +36,7 @@ def model_card(run: Run, checkpoint: str, files: Sequence[tuple[str, Description
     """
     described, dataset = files[0][1], run.dataset()
     front = {
-        "library_name": "fastsketch",
+        LIBRARY: "fastsketch",
         "pipeline_tag": "image-classification",
         "tags": ["sketch", "image-classification", "timm"],
     }
@@ -82,7 +93,10 @@ def _parity(described: Description) -> list[str]:
 
 def _scores(run: Run, checkpoint: str, files: Sequence[tuple[str, Description]]) -> str:
     rows = []
-    for path in sorted(run.evaluation.glob(f"{checkpoint}-*.json")) if run.evaluation.is_dir() else ():
+    config = run.recipe().model
+    # A file that sees all patches, of a run that was evaluated on some, has none of that run's scores but these.
+    shown = "-tokens-all" if files[0][1].tokens is None and config.tokens != "all" != config.eval_tokens else ""
+    for path in sorted(run.evaluation.glob(f"{checkpoint}-*{shown}.json")) if run.evaluation.is_dir() else ():
         found = json.loads(path.read_bytes())
         error = found.get("calibration", {}).get("after")
         rows.append(

@@ -16,7 +16,7 @@ from torch import Tensor
 from fastsketch import atomic
 from fastsketch.errors import ConfigError, FastSketchError
 from fastsketch.evaluation.subject import Subject
-from fastsketch.exporting.card import model_card
+from fastsketch.exporting.card import CARD, is_model_card, model_card
 from fastsketch.exporting.files import exported_program, onnx_model, require_onnx, save_onnx, write_pt2
 from fastsketch.exporting.graph import ExportedGraph
 from fastsketch.exporting.parity import compare
@@ -90,6 +90,7 @@ def export_run(
     folder = Path(out) if out is not None else run.root / "export"
     names = [TARGETS[to], *([INT8] if int8 else [])]
     there = [folder / name for name in names if (folder / name).exists()]
+    there += [path for path in (folder / CARD,) if path.exists() and not is_model_card(path)]
     if there and not overwrite:
         raise ConfigError(f"{there[0]} is there already", hint="choose another --out, or replace it with --overwrite")
     validation, training = _sketches(run, checkpoint, data, int8=int8)
@@ -103,7 +104,7 @@ def export_run(
         if training is not None:
             files.append(_write_int8(files[0], folder / INT8, member, validation, training))
         card = model_card(run, checkpoint, [(each.path.name, each.description) for each in files])
-        atomic.write_text(folder / "README.md", card)
+        atomic.write_text(folder / CARD, card)
     except OSError as error:
         raise FastSketchError(f"{error.filename or folder}: {error.strerror or error}") from error
     return files

@@ -17,7 +17,7 @@ from fastsketch.inference.exported import Exported
 from fastsketch.inference.saved import SavedModel, Source
 from fastsketch.inference.sketch import Sketch, is_one, read_sketch
 from fastsketch.models.zoo import to_device
-from fastsketch.training.execution.precision import resolve_precision
+from fastsketch.training.execution.precision import resolve_inference_precision
 from fastsketch.training.logits import predict_logits
 from fastsketch.training.run.checkpoint import load_model
 
@@ -72,7 +72,7 @@ class Member(NamedTuple):
             as_it_is: Callable[[Tensor], Tensor] = nn.Identity()
             return cls(Exported(saved.folder), as_it_is, saved.reading, False, torch.float32, 1.0)
         model, preprocess = load_model(saved.folder)
-        precision = resolve_precision(saved.precision, device)
+        precision = resolve_inference_precision(saved.precision, device)
         flip = saved.flip if flip is None else flip
         model = to_device(model, device).eval()
         return cls(model, preprocess, saved.reading, flip, precision, saved.temperature)

@@ -51,8 +51,8 @@ half precision matrix products and attention kernels read eight numbers at a tim
 DENSE = 0.9
 """If `auto` would keep more than this share of the patches, choosing costs more than it saves: it keeps all."""
 
-EARLIER = 2.0**-16
-"""What a patch is behind the one before it: more than the last digits of a score, less than a gray value of its ink."""
+EARLIER = 2.0**-19
+"""What a patch is behind the one before it: more than the last digit of a score; over a grid of 576 a thousandth."""
 
 AROUND = 1.0
 """Standard deviation, in patches, of the Gaussian that weighs the inked patches around a blank one."""
@@ -120,7 +120,7 @@ def keep_inked(
             rows, columns = patches.grid_size
             raise ConfigError(
                 f"model.{key} is {number}, but an image has {rows} × {columns} = {patches.num_patches} patches here",
-                hint="take a number from 1 to that, auto or all",
+                hint=f"take a number from 1 to that, {'auto or all' if key == 'tokens' else 'same or all'}",
             )
     if tokens is not None and isinstance(getattr(model, "patch_drop", None), PatchDropout | PatchDropoutWithIndices):
         raise ConfigError("model.tokens does not fit this model: its patch_drop_rate drops patches by chance already")

@@ -8,26 +8,27 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fastsketch.augment import SketchAugment
+from fastsketch.augment import create_augment
 from fastsketch.config import Recipe
 from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.models import create_model
-from fastsketch.models.ink_tokens import Selection, ink_patches, keep_inked
+from fastsketch.models.ink_tokens import Selection, ink_patches
 from fastsketch.preprocess import Preprocess
-from fastsketch.training.tokens import resolve_tokens
+from fastsketch.training.progressive_resize import final_size
+from fastsketch.training.tokens import apply_tokens, resolve_tokens
 
 
 class TokenPreview(NamedTuple):
     """What `preview_tokens` found.
 
     Attributes:
-        tokens: Patches that are seen of an image.
+        size: S, the side of what the model is shown in the end.
         grid: Patches in a column and in a row.
         shown: The sketches as evaluation and as training shows them, float32 [B, 1, S, S] in [0, 1], paper = 1; and
             which of their patches are seen.
     """
 
-    tokens: int
+    size: int
     grid: tuple[int, int]
     shown: dict[str, tuple[Tensor, Selection]]
 
@@ -52,19 +53,20 @@ def preview_tokens(
     if wanted.tokens == "all":
         wanted = wanted.model_copy(update={"tokens": "auto"})
     with torch.device("meta"):  # only its patches are asked for
-        model = create_model(wanted, num_classes=len(dataset.classes), size=dataset.size)
-    preprocess = Preprocess(dataset.size)
-    augment = SketchAugment(recipe.augment, preprocess)
+        size = final_size(recipe.training.image_sizes, dataset.size)
+        model = create_model(wanted, num_classes=len(dataset.classes), size=size)
+    preprocess = Preprocess(size)
+    augment = create_augment(recipe.augment, preprocess)
     here = recipe.data.model_copy(update={"path": folder})
     asked = recipe.model_copy(update={"model": wanted, "data": here})
-    chosen = resolve_tokens(asked, model, augment, dataset).model.tokens
     patches = ink_patches(model, preprocess)
-    tokens = patches.num_patches if isinstance(chosen, str) else chosen
-    keep_inked(model, tokens, preprocess)
+    apply_tokens(resolve_tokens(asked, model, augment, dataset).model, model, preprocess)
 
     torch.manual_seed(seed)
     augmented, _ = augment(images, labels, augment.sample_params(len(images), torch.Generator().manual_seed(seed)))
     shown = {}
     for name, training, sketches in (("evaluation", False, preprocess(images)), ("training", True, augmented)):
-        shown[name] = sketches, patches.train(training).choose(patches.cut(sketches), tokens)
-    return TokenPreview(tokens, patches.grid_size, shown)
+        patches.train(training)
+        seen = patches.num_patches if patches.limit is None else patches.limit
+        shown[name] = sketches, patches.choose(patches.cut(sketches), seen)
+    return TokenPreview(size, patches.grid_size, shown)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import pickle
 import zipfile
 from pathlib import Path
@@ -134,34 +135,48 @@ def test_dense_shows_all_patches_and_the_card_says_whether_it_knows_them(
 ) -> None:
     settings = {**MODELS["ink tokens"], "paper_token": paper_token}
     run = make_run(tmp_path / "run", data, sketches.parent / "data", **settings)
-    [file] = export_run(run, "torch", dense=True)
-    assert said in (run.root / "export" / "README.md").read_text(encoding="utf-8")
-    assert file.description.tokens is None
+    evaluate_run(run, "val", device="cpu")  # on inked patches, which is no score of this file
     expected = evaluate_run(run, "val", device="cpu", tokens="all").outputs.probabilities(1.0)
+    [file] = export_run(run, "torch", dense=True)
+    card = (run.root / "export" / "README.md").read_text(encoding="utf-8")
+    assert said in card
+    assert "| best-val-tokens-all |" in card
+    assert "| best-val |" not in card
+    assert file.description.tokens is None
     found = Classifier.load(file.path).predict(list(PackSplit(*_val(run)).images[:, 0]), topk=1)
     assert [each.ids[0] for each in found] == expected.argmax(dim=1).tolist()
 
 
-def test_a_file_that_says_something_else_is_not_kept(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("off", "said"), [(2e-4, r"2\.\de-04"), (math.nan, "nan")])
+def test_a_file_that_says_something_else_is_not_kept(
+    off: float, said: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     opened = exporting._ask
 
     def slightly_off(path: Path) -> Any:
         ask = opened(path)
-        return lambda images: ask(images) + 2e-4
+        return lambda images: ask(images) + off
 
     monkeypatch.setattr(exporting, "_ask", slightly_off)
-    with pytest.raises(FastSketchError, match=r"model\.pt2 is not kept: it differs from the model by 2\.\de-04"):
+    with pytest.raises(FastSketchError, match=rf"model\.pt2 is not kept: it differs from the model by {said}"):
         export_run(run, "torch", tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_there_is_not_written_over(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("# mine", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"README\.md is there already"):
+        export_run(run, "torch", tmp_path)
+    assert (tmp_path / "README.md").read_text(encoding="utf-8") == "# mine"
+    (tmp_path / "README.md").unlink()
     (tmp_path / "model.pt2").write_bytes(b"mine")
     with pytest.raises(ConfigError, match=r"model\.pt2 is there already"):
         export_run(run, "torch", tmp_path)
     assert (tmp_path / "model.pt2").read_bytes() == b"mine"
     export_run(run, "torch", tmp_path, overwrite=True)
     assert Classifier.load(tmp_path / "model.pt2").classes == CLASSES
+    (tmp_path / "model.pt2").unlink()
+    export_run(run, "torch", tmp_path)  # our own card is in nobody's way
 
 
 @pytest.mark.parametrize(

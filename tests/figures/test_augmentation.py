@@ -74,6 +74,12 @@ def test_kept_patches_are_drawn(dataset: Path, tmp_path: Path, run_fastsketch: R
         assert "test_vit, 64 px: " in done.stdout
         assert "of 16 patches" in done.stdout
         seen.append(Image.open(picture).convert("RGB"))
+    smaller = ("--set", "training.image_sizes=[32]", "--set", "model.eval_tokens=all")
+    done = run_fastsketch(
+        "preview", dataset / "data", "--tokens", "--out", tmp_path / "smaller.png", "--set", "model.name=test_vit",
+        "--set", "model.tokens=2", *smaller,
+    )  # fmt: skip
+    assert "test_vit, 32 px: 2 of 4 patches, 4 in evaluation" in done.stdout
     orange = [sum(count for count, color in image.getcolors(1 << 24) if color == (251, 211, 180)) for image in seen]
     assert orange[1] > 10 * orange[0] + 1000, "with two patches ink is left out"
 

@@ -29,16 +29,28 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
     precision: torch.dtype = getattr(torch, name)
     if precision is torch.float16 and device.type == "cpu":
         raise ConfigError("training.precision float16 needs a GPU", hint="bfloat16 and float32 work on a CPU")
-    if precision is torch.bfloat16 and device.type == "cpu":
+    if precision is torch.bfloat16 and device.type == "cpu" and _emulated():
         _warn_of_emulation()
     return precision
 
 
+def resolve_inference_precision(name: str, device: torch.device) -> torch.dtype:
+    """What a model that was trained in a precision is asked in: on a CPU that has it not, in float32."""
+    if device.type == "cpu" and (name == "float16" or (name == "bfloat16" and _emulated())):
+        return torch.float32
+    return resolve_precision(name, device)
+
+
+def _emulated() -> bool:
+    """Whether this CPU emulates bfloat16: with AVX2 alone a small transformer's step took 12 times float32's time."""
+    onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return bool(onednn and not torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 @cache
 def _warn_of_emulation() -> None:
-    """Once in a process. With AVX2 alone a step of a small transformer took 12 times as long as in float32."""
-    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        log.warning("this CPU emulates bfloat16, many times slower than float32: set training.precision=float32")
+    """Once in a process."""
+    log.warning("this CPU emulates bfloat16, many times slower than float32: set training.precision=float32")
 
 
 def loss_scaler(device: torch.device, precision: torch.dtype) -> torch.amp.GradScaler:

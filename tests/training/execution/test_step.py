@@ -12,7 +12,7 @@ from fastsketch.errors import ConfigError
 from fastsketch.preprocess import Preprocess
 from fastsketch.training.execution import precision as precisions
 from fastsketch.training.execution.compile import trial_batch
-from fastsketch.training.execution.precision import resolve_precision
+from fastsketch.training.execution.precision import resolve_inference_precision, resolve_precision
 
 
 def weights(model: nn.Module) -> list[Tensor]:
@@ -83,6 +83,18 @@ def test_precision_follows_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     for capability, expected in (((7, 5), torch.float16), ((8, 0), torch.bfloat16), ((9, 0), torch.bfloat16)):
         monkeypatch.setattr(precisions.torch.cuda, "get_device_capability", lambda _, found=capability: found)
         assert resolve_precision("auto", gpu) is expected
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_a_model_is_asked_in_what_the_cpu_has(monkeypatch: pytest.MonkeyPatch, native: bool) -> None:
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(precisions, "_emulated", lambda: not native)
+    monkeypatch.setattr(precisions.torch.cuda, "get_device_capability", lambda _: (7, 5))
+    assert resolve_inference_precision("auto", cpu) is torch.float32
+    assert resolve_inference_precision("float16", cpu) is torch.float32
+    assert resolve_inference_precision("bfloat16", cpu) is (torch.bfloat16 if native else torch.float32)
+    for name in ("float16", "bfloat16"):
+        assert resolve_inference_precision(name, torch.device("cuda")) is getattr(torch, name)
 
 
 @pytest.mark.parametrize("native", [True, False])
