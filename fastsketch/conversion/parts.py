@@ -13,7 +13,7 @@ from xxhash import xxh3_128, xxh3_128_hexdigest
 
 from fastsketch.conversion.plan import Plan
 from fastsketch.errors import ConfigError, DataError, one_line
-from fastsketch.formats.files import blocks
+from fastsketch.formats.blocks import blocks
 from fastsketch.formats.metadata import FILE_NAME, DatasetMetadata, SplitRecord
 from fastsketch.formats.pack import PackSplit
 from fastsketch.formats.parts import Extent, PartRecord, UnitRecord

@@ -23,7 +23,7 @@ from concurrent.futures import Future, wait
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -32,8 +32,8 @@ from xxhash import xxh3_64_hexdigest, xxh3_128, xxh3_128_hexdigest
 
 from fastsketch import atomic
 from fastsketch.errors import ConfigError, DataError, FastSketchError
+from fastsketch.formats.blocks import blocks
 from fastsketch.formats.fetch_threads import threads
-from fastsketch.formats.files import FileRecord, blocks
 from fastsketch.locks import held
 from fastsketch.urls import Gone, look_up, read, written
 
@@ -58,6 +58,23 @@ PATIENCE = 0.2
 """Seconds between two looks whether another process has fetched a file."""
 
 FULL = f"free some space, or name a folder on another disk with {FOLDER}"
+
+
+class Recorded(Protocol):
+    """What is known of a file before it is fetched."""
+
+    @property
+    def name(self) -> str:
+        """Inside the data set."""
+
+    @property
+    def bytes(self) -> int:
+        """Its length."""
+
+    @property
+    def xxh3(self) -> str:
+        """Its XXH3-128, 32 hex digits."""
+
 
 _places: dict[Path, Path] = {}
 """URL → the folder of the data set that was opened there last."""
@@ -115,7 +132,7 @@ def place(url: Path) -> Path:
     return _places[url]
 
 
-def whole(url: Path, file: FileRecord, stop: threading.Event | None = None) -> Path | None:
+def whole(url: Path, file: Recorded, stop: threading.Event | None = None) -> Path | None:
     """A file of a data set at a URL, fetched as a whole and compared with its checksum.
 
     Args:
@@ -140,7 +157,7 @@ class SparseFile:
     """
 
     @classmethod
-    def of(cls, url: Path, file: FileRecord) -> SparseFile:
+    def of(cls, url: Path, file: Recorded) -> SparseFile:
         """The file, begun if it was not.
 
         Raises:
@@ -152,7 +169,7 @@ class SparseFile:
                 _sparse[path] = cls(url, path, file)
             return _sparse[path]
 
-    def __init__(self, url: Path, path: Path, file: FileRecord) -> None:
+    def __init__(self, url: Path, path: Path, file: Recorded) -> None:
         self._url, self._file, self.path = url, file, path
         self.partial, self._blocks = (path.with_name(path.name + end) for end in (".partial", ".blocks"))
         self._lock = path.with_name(path.name + ".lock")

@@ -7,11 +7,8 @@ sure that it learns from what was converted. Both are taken in one pass.
 from __future__ import annotations
 
 import hashlib
-import os
 import stat
-import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -19,10 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from xxhash import xxh3_128
 
 from fastsketch.errors import DataError
+from fastsketch.formats.blocks import blocks
+from fastsketch.formats.cache import place, whole
 from fastsketch.urls import url_of, written
-
-BLOCK = 1 << 20
-"""Bytes read at a time: what is hashed still lies in the processor's cache."""
 
 
 class FileRecord(BaseModel):
@@ -76,8 +72,6 @@ class FileRecord(BaseModel):
         """
         if url_of(folder) is None:
             return None
-        from fastsketch.formats.cache import whole  # it knows records, and nobody else needs it
-
         return whole(folder, self, stop)
 
     def verify(self, folder: Path) -> None:
@@ -97,8 +91,6 @@ class FileRecord(BaseModel):
         """The error for a file that is not what it should be, in one line, with the remedy."""
         hint = "convert the data set again"
         if url_of(folder):
-            from fastsketch.formats.cache import place
-
             return DataError(
                 f"{place(folder) / self.name}, fetched from {written(folder)}, {what}",
                 hint="delete it, and it is fetched again",
@@ -106,16 +98,3 @@ class FileRecord(BaseModel):
         if format := {".beton": "ffcv", ".tar": "dali", ".idx": "dali"}.get(Path(self.name).suffix):
             hint = f"where it is gone it is written anew from the pack: fastsketch convert {folder} --format {format}"
         return DataError(f"{folder / self.name} {what}", hint=hint)
-
-
-def blocks(path: Path, start: int = 0, length: int | None = None) -> Iterator[memoryview]:
-    """The bytes of a file, or `length` of them from `start` on, in blocks, each valid until the next is asked for."""
-    buffer = memoryview(bytearray(BLOCK))
-    with path.open("rb", buffering=0) as file:
-        if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(file.fileno(), start, length or 0, os.POSIX_FADV_SEQUENTIAL)
-        file.seek(start)
-        left = sys.maxsize if length is None else length
-        while left and (count := file.readinto(buffer[:left])):
-            left -= count
-            yield buffer[:count]

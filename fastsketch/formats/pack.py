@@ -29,10 +29,11 @@ import numpy as np
 import numpy.typing as npt
 from xxhash import xxh3_128, xxh3_128_hexdigest
 
+from fastsketch.formats.blocks import BLOCK, blocks
 from fastsketch.formats.cache import SparseFile, fetch_behind
 from fastsketch.formats.column import Column
 from fastsketch.formats.fetched import FetchedImages
-from fastsketch.formats.files import BLOCK, FileRecord, blocks
+from fastsketch.formats.files import FileRecord
 from fastsketch.formats.images import ImageFiles
 from fastsketch.formats.metadata import DatasetMetadata, split_parts
 from fastsketch.formats.names import COLUMNS, column_name, images_per_file, pack_names

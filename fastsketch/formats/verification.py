@@ -10,7 +10,7 @@ from types import TracebackType
 from xxhash import xxh3_128
 
 from fastsketch.errors import FastSketchError
-from fastsketch.formats.files import blocks
+from fastsketch.formats.blocks import blocks
 from fastsketch.formats.metadata import SplitRecord
 from fastsketch.urls import url_of
 

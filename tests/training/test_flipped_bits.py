@@ -19,7 +19,7 @@ from fastsketch.config import Recipe
 from fastsketch.errors import DataError
 from fastsketch.evaluation import evaluate_run
 from fastsketch.formats import verification
-from fastsketch.formats.files import blocks
+from fastsketch.formats.blocks import blocks
 from fastsketch.formats.verification import Verifier
 from fastsketch.recipes import load_recipe
 from fastsketch.training import checkpointer
