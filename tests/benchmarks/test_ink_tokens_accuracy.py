@@ -28,7 +28,7 @@ from torch import nn
 
 from fastsketch.training.optim import highest_lr
 
-STUDY = replace(QUICK, batch_size=96)
+STUDY = replace(QUICK, batch_size=16)
 
 Run = Callable[..., CompletedProcess[str]]
 
@@ -106,7 +106,7 @@ def test_every_way_sees_what_it_says(
     trained.trainer.state.optimizer.register_step_pre_hook(lambda steps, *_: rates.append(highest_lr(steps)))
     trained.learn()
     assert len(rates) == trained.steps == round(1.5 * trained.trainer.steps_per_epoch)
-    assert max(rates) > 50 * rates[-1]  # the rate falls to the end of these steps, not of the second epoch
+    assert max(rates) > 20 * rates[-1]  # the rate falls to the end of these steps, not of the second epoch
     assert {tokens for in_training, tokens in seen if in_training} == {training}
     for number, tokens in ((30, on_ink), (None, on_all)):
         if tokens is not None:
