@@ -144,8 +144,7 @@ def _learn(
     top1 = learner.top1(None)
     console.print(f"pretrained: {top1:.2%}")
     resize(model, how.size)
-    kept = {key: value for key, value in model.state_dict().items() if not key.startswith("head.")}
-    return kept, top1
+    return {key: value for key, value in model.state_dict().items() if not key.startswith("head.")}, top1
 
 
 class Teacher(nn.Module):
@@ -169,9 +168,8 @@ class Teacher(nn.Module):
         Each channel of a map has mean 0 and variance 1 over the batch, so that all of them count alike.
         """
         gray = images * preprocess.std + preprocess.mean
-        final, maps = self.model.forward_intermediates(  # type: ignore[operator]
-            (gray - self.preprocess.mean) / self.preprocess.std, indices=HINTS
-        )
+        shown = self.preprocess.normalise(gray)
+        final, maps = self.model.forward_intermediates(shown, indices=HINTS)  # type: ignore[operator]
         logits: Tensor = self.model.forward_head(final)  # type: ignore[operator]
         return logits, [F.batch_norm(each.float(), None, None, training=True) for each in maps]
 

@@ -2,7 +2,7 @@
 
     fastsketch bench ink_tokens_accuracy
 
-A small vision transformer that has learned drawings (`ink_pretraining`, over an hour, kept in the user's cache folder)
+A small vision transformer that has learned drawings (`ink_pretraining`, an hour, kept in the user's cache folder)
 is fine-tuned on TU-Berlin's sketches in every way below, with several seeds, from a classifier that is solved
 (`model.head_init=ridge`). All but those of equal epochs have the time of the dense way's steps: what a step of each
 costs is measured first, in turns, in one process. Each result is measured on the inked patches alone and on all, as in
@@ -38,6 +38,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from safetensors.torch import load_file, save_file
 
+from fastsketch.device import resolve_device
 from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.training.execution.allocator import freed_memory_kept
 
@@ -213,7 +214,7 @@ def step_costs(study: Study, tokens: int, folder: Path) -> dict[Sees, float]:
     for sees in get_args(Sees):
         trained = learner(study, sees, tokens, folder, epochs=study.epochs)
         contenders.append(Contender(sees, partial(trained.repeat, TIMED_STEPS), TIMED_STEPS))
-    with freed_memory_kept(trained.trainer.device):
+    with freed_memory_kept(resolve_device("auto")):
         timings = take_turns(contenders, rounds=ROUNDS)
     torch.set_num_threads(threads)
     return {sees: 1e3 * timing.median / TIMED_STEPS for sees, timing in zip(get_args(Sees), timings, strict=True)}

@@ -34,6 +34,7 @@ def command(
         _export_page(run, out, runtime, checkpoint=checkpoint, data=data, int8=int8, dense=dense, overwrite=overwrite)
         return
     from fastsketch.errors import ConfigError
+    from fastsketch.exporting.card import CARD
     from fastsketch.exporting.export import export_run
 
     if runtime is not None:
@@ -41,7 +42,7 @@ def command(
     files = export_run(run, to, out, checkpoint=checkpoint, data=data, int8=int8, dense=dense, overwrite=overwrite)
     for each in files:
         _report(each)
-    console.print(f"model card: {plain(files[0].path.parent / 'README.md')}", soft_wrap=True)
+    console.print(f"model card: {plain(files[0].path.parent / CARD)}", soft_wrap=True)
 
 
 def _export_page(run: Path, out: Path | None, runtime: Path | None, *, int8: bool, dense: bool, **options: Any) -> None:

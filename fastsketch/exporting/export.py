@@ -90,7 +90,8 @@ def export_run(
     folder = Path(out) if out is not None else run.root / "export"
     names = [TARGETS[to], *([INT8] if int8 else [])]
     there = [folder / name for name in names if (folder / name).exists()]
-    there += [path for path in (folder / CARD,) if path.exists() and not is_model_card(path)]
+    if (folder / CARD).exists() and not is_model_card(folder / CARD):
+        there.append(folder / CARD)
     if there and not overwrite:
         raise ConfigError(f"{there[0]} is there already", hint="choose another --out, or replace it with --overwrite")
     validation, training = _sketches(run, checkpoint, data, int8=int8)

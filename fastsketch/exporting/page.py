@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fastsketch import atomic
 from fastsketch.errors import ConfigError, DataError, FastSketchError, one_line
+from fastsketch.exporting.card import CARD
 from fastsketch.exporting.export import ExportedFile, export_run
 from fastsketch.serve import page_files
 from fastsketch.training.run.directory import Run
@@ -29,7 +30,7 @@ POLICY = (
 
 CHARSET = '<meta charset="utf-8">'
 
-ABOUT, CARD = "model.json", "README.md"
+ABOUT = "model.json"
 """What the page reads of the model, and what people do."""
 
 LINK = '<a id="api" href="api.html">For programs</a>'

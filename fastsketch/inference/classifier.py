@@ -63,7 +63,7 @@ class Member(NamedTuple):
         """A saved model with its weights.
 
         Raises:
-            ConfigError: The device cannot compute in its precision.
+            ConfigError: An exported one is asked for mirror images, of which that is settled.
             DataError: It is damaged.
         """
         if saved.exported:

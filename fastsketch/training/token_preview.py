@@ -52,8 +52,8 @@ def preview_tokens(
     wanted = recipe.model.without_weights()
     if wanted.tokens == "all":
         wanted = wanted.model_copy(update={"tokens": "auto"})
+    size = final_size(recipe.training.image_sizes, dataset.size)
     with torch.device("meta"):  # only its patches are asked for
-        size = final_size(recipe.training.image_sizes, dataset.size)
         model = create_model(wanted, num_classes=len(dataset.classes), size=size)
     preprocess = Preprocess(size)
     augment = create_augment(recipe.augment, preprocess)
