@@ -29,6 +29,9 @@ class ModelConfig(Section):
         freeze_norm: Batch normalisation keeps the statistics that the weights came with, in training as in evaluation.
             `auto` is where `head_init` is `ridge`: by the statistics of a batch the features would not be those that
             the classifier was solved for, and what was gained is lost in the first steps.
+        freeze_stages: So many of the backbone's first stages keep the weights that they came with: a step without their
+            gradients is shorter. Stages are timm's coarse layers, of which the stem is the first: EfficientNets have 8
+            before the classifier, ResNets 5, a ViT-S or -B 13.
         tokens: Patches of each image that a vision transformer sees in training, those with ink first
             (`fastsketch.models.ink_tokens`): `all`, a number, or `auto`, so many as hold all ink of 95 % of the
             augmented training images.
@@ -45,6 +48,7 @@ class ModelConfig(Section):
     head_hidden: Annotated[tuple[Width, ...], Field(max_length=16)] = ()
     head_init: Literal["random", "zero", "ridge"] = "random"
     freeze_norm: Literal["auto"] | bool = "auto"
+    freeze_stages: Annotated[int, Field(ge=0, le=1000)] = 0
     tokens: Literal["all", "auto"] | int = "all"
     eval_tokens: Literal["same", "all"] | int = "same"
     paper_token: bool = True

@@ -1,4 +1,4 @@
-"""The classifier of a timm model: hidden layers in front of it, and training it alone."""
+"""The classifier of a timm model, and hidden layers in front of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any, cast
 
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from fastsketch.errors import ConfigError
 
@@ -91,36 +90,6 @@ def hidden_sizes(model: nn.Module) -> tuple[int, ...]:
     """The sizes that `add_hidden_layers` was given; empty for timm's own head."""
     heads = [module for module in model.modules() if isinstance(module, MLPClassifier)]
     return heads[0].hidden if heads else ()
-
-
-def freeze_backbone(model: nn.Module, frozen: bool) -> None:
-    """Let only the classifier learn, or everything again; call it after `model.train()`, on the model itself.
-
-    While frozen, batch normalisation uses its running statistics and leaves them as they are: with new ones the
-    backbone would not be the same. Dropout and stochastic depth go on. An optimizer made before may stay: it skips
-    what has no gradient.
-
-    Raises:
-        ConfigError: timm does not say where the model's classifier is.
-    """
-    heads = tuple(f"{name}." for name in classifier_names(model))
-    for name, parameter in model.named_parameters():
-        if not name.startswith(heads):
-            parameter.requires_grad_(not frozen)
-    if frozen:
-        keep_statistics(model, but=heads)
-
-
-def keep_statistics(model: nn.Module, but: tuple[str, ...] = ()) -> None:
-    """Let batch normalisation use its running statistics and leave them as they are; call it after `model.train()`.
-
-    Args:
-        model: Its scales and shifts go on learning.
-        but: Modules whose names begin so are left out.
-    """
-    for name, module in model.named_modules():
-        if isinstance(module, _BatchNorm) and not name.startswith(but):
-            module.eval()
 
 
 def classifier_names(model: nn.Module) -> tuple[str, ...]:

@@ -122,7 +122,7 @@ class _Bench:
         probes = [trainer.step.probe(batch, params, seed) for seed in range(TRIALS)]
         self._eager = self._eager or probes
         execution = replace(execution, micro_batch=trainer.step.micro_batch)
-        if problem := difference(self._eager, probes):
+        if problem := difference(self._eager, probes, trainer.precision):
             return Trial(execution, None, problem)
         seconds = []
         for _ in range(WARMUP + TIMED):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from time import perf_counter
 
 import torch
@@ -27,7 +28,8 @@ Classifiers = dict[str, nn.Linear | nn.Conv2d]
 def solve_head(trainer: Trainer) -> None:
     """Solve the classifier of a model that is about to be trained; several processes share out the pass.
 
-    Features are those of evaluation: no augmentation, batch normalisation by its running statistics.
+    Features are those of evaluation, at the size that is trained at first: no augmentation, batch normalisation by its
+    running statistics.
 
     Args:
         trainer: Before its first step. Where it averages weights, the average begins with the classifier, too.
@@ -64,9 +66,10 @@ def _regressions(trainer: Trainer, classifiers: Classifiers) -> dict[str, RidgeR
         name: RidgeRegression(classifier.weight.shape[1], classes, images, device, dropout)
         for name, classifier in classifiers.items()
     }
+    shown = replace(trainer.preprocess, size=trainer.phase_to_come.size)  # at another size they are other features
     with _features(classifiers) as features:
         for batch in open_in_order(trainer.recipe, trainer.dataset, trainer.device, trainer.world).epoch():
-            predict_logits(trainer.model, trainer.preprocess, batch.images, flip=False, precision=trainer.precision)
+            predict_logits(trainer.model, shown, batch.images, flip=False, precision=trainer.precision)
             labels, indices = batch.labels.to(device), batch.indices.to(device)
             for name, classifier in classifiers.items():
                 found = features.pop(name, None)

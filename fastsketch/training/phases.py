@@ -7,8 +7,7 @@ from typing import NamedTuple
 from torch import nn
 
 from fastsketch.config import Recipe
-from fastsketch.models import freeze_backbone
-from fastsketch.models.head import keep_statistics
+from fastsketch.models.freezing import freeze_backbone, freeze_stages, keep_statistics
 from fastsketch.training.progressive_resize import image_size_at
 
 
@@ -19,11 +18,13 @@ class Phase(NamedTuple):
         frozen: Only the classifier head is trained. None if that is so in no epoch.
         size: Side of the images that the model sees, in pixels.
         keeps_statistics: Batch normalisation uses its running statistics throughout.
+        frozen_stages: So many of the backbone's first stages stay as they are.
     """
 
     frozen: bool | None
     size: int
     keeps_statistics: bool = False
+    frozen_stages: int = 0
 
     @classmethod
     def of(cls, recipe: Recipe, epoch: int, dataset_size: int) -> Phase:
@@ -31,7 +32,7 @@ class Phase(NamedTuple):
         config = recipe.training
         frozen = epoch < config.freeze_epochs if config.freeze_epochs else None
         size = image_size_at(epoch, config.epochs, config.image_sizes, dataset_size)
-        return cls(frozen, size, recipe.model.keeps_statistics)
+        return cls(frozen, size, recipe.model.keeps_statistics, recipe.model.freeze_stages)
 
     def prepare(self, model: nn.Module) -> None:
         """Bring the model into training mode, in this phase."""
@@ -40,3 +41,4 @@ class Phase(NamedTuple):
             freeze_backbone(model, self.frozen)
         if self.keeps_statistics:
             keep_statistics(model)
+        freeze_stages(model, self.frozen_stages)

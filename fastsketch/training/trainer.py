@@ -20,6 +20,7 @@ from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.loaders import Batch, Loader
 from fastsketch.loaders.base import derived_seed
 from fastsketch.models import create_model
+from fastsketch.models.depthwise import quicken_depthwise
 from fastsketch.models.zoo import pretrained_normalization, to_device
 from fastsketch.preprocess import Preprocess
 from fastsketch.training.ema import Ema
@@ -100,6 +101,8 @@ class Trainer:
             model = create_model(wanted, num_classes=classes, size=size, train_sizes=config.image_sizes)
         self.execution = execution or _execution(recipe, size, device, world)
         model = to_device(model, device, self.execution.channels_last)
+        if device.type == "cpu":
+            quicken_depthwise(model)
         self.preprocess = _preprocess(recipe, dataset, model, size)
         self.recipe = resolve_tokens(recipe, model, create_augment(recipe.augment, self.preprocess).to(device), dataset)
         apply_tokens(self.recipe.model, model, self.preprocess)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import copy
 import json
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from torch import nn
 
 from fastsketch.config import ModelConfig
 from fastsketch.errors import ConfigError
-from fastsketch.models import create_model, freeze_backbone
+from fastsketch.models import create_model
 from fastsketch.models.head import MLPClassifier, add_hidden_layers, classifier_names, hidden_sizes
 from fastsketch.preprocess import Preprocess
 from fastsketch.training.run.checkpoint import load_model, save_model
@@ -120,48 +119,3 @@ def test_weights_of_either_head_start_either(saved: tuple[int, ...], hidden: tup
     ).state_dict()
     backbone = [key for key in first.state_dict() if not key.startswith("fc.")]
     assert all(torch.equal(second[key], first.state_dict()[key]) for key in backbone)
-
-
-# ------------------------------------------------------------------------------------------------------- frozen
-
-
-def train(model: nn.Module, optimizer: torch.optim.Optimizer, frozen: bool) -> dict[str, torch.Tensor]:
-    model.train()
-    freeze_backbone(model, frozen)
-    for _ in range(3):
-        optimizer.zero_grad()
-        model(torch.randn(4, 1, 32, 32)).square().sum().backward()
-        optimizer.step()
-    return copy.deepcopy(model.state_dict())
-
-
-@pytest.mark.parametrize("optimizer", ["SGD", "AdamW"])
-@pytest.mark.parametrize(("name", "hidden"), [("test_resnet", ()), ("test_efficientnet", (8,)), ("test_vit", ())])
-def test_a_frozen_backbone_stays_as_it_is_to_the_bit(name: str, hidden: tuple[int, ...], optimizer: str) -> None:
-    torch.manual_seed(0)
-    model = model_with(hidden, name)
-    # Made before the freezing, with weight decay and momentum: neither may move what has no gradient.
-    steps = getattr(torch.optim, optimizer)(model.parameters(), lr=0.05, weight_decay=0.1)
-    head = f"{classifier_names(model)[0]}."
-    start = copy.deepcopy(model.state_dict())
-    frozen = train(model, steps, frozen=True)
-    assert all(torch.equal(frozen[key], start[key]) == (not key.startswith(head)) for key in start)
-    thawed = train(model, steps, frozen=False)
-    learned = [key for key, _ in model.named_parameters()]
-    assert not any(torch.equal(thawed[key], frozen[key]) for key in learned)
-    statistics = [key for key in start if key.endswith("running_mean")]
-    assert not any(torch.equal(thawed[key], frozen[key]) for key in statistics)
-
-
-def test_frozen_batch_norms_are_in_evaluation_mode_and_thaw() -> None:
-    model = model_with(())
-    model.train()
-    freeze_backbone(model, True)
-    assert batch_norms(model)
-    assert not any(norm.training for norm in batch_norms(model))
-    assert model.training
-    assert {name for name, parameter in model.named_parameters() if parameter.requires_grad} == {"fc.weight", "fc.bias"}
-    model.train()
-    freeze_backbone(model, False)
-    assert all(norm.training for norm in batch_norms(model))
-    assert all(parameter.requires_grad for parameter in model.parameters())

@@ -4,6 +4,7 @@ import logging
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import forked
 import pytest
@@ -13,7 +14,7 @@ from flips import flipped
 from packs import write_pack
 from safetensors.torch import load_file
 from shapes import convert_shapes, write_shapes
-from torch import nn
+from torch import Tensor, nn
 
 from fastsketch.config import Recipe
 from fastsketch.errors import ConfigError, DataError, FastSketchError
@@ -22,6 +23,7 @@ from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.formats.pack import PackSplit
 from fastsketch.models.head import linear_classifiers
 from fastsketch.models.ridge import RidgeRegression
+from fastsketch.preprocess import Preprocess
 from fastsketch.recipes import load_recipe
 from fastsketch.training import head_init
 from fastsketch.training.fit import fit
@@ -173,6 +175,22 @@ def test_two_processes_find_what_one_does(tmp_path: Path) -> None:
     ours, expected = (load_file(tmp_path / run / "last" / "model.safetensors") for run in ("two", "one"))
     for key, value in expected.items():
         torch.testing.assert_close(ours[key], value, rtol=1e-3, atol=1e-4, msg=key)
+
+
+@pytest.mark.parametrize(("epochs", "size"), [(0, SIZE), (1, SIZE), (2, 16), (3, 16)])
+def test_features_are_those_of_the_size_that_comes_first(
+    epochs: int, size: int, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: set[int] = set()
+    predict_logits = head_init.predict_logits
+
+    def noted(model: nn.Module, preprocess: Preprocess, images: Tensor, **arguments: Any) -> Tensor:
+        sizes.add(preprocess.size)
+        return predict_logits(model, preprocess, images, **arguments)
+
+    monkeypatch.setattr(head_init, "predict_logits", noted)
+    fit(recipe(data, f"training.image_sizes=[16,{SIZE}]", epochs=epochs), tmp_path / "run")
+    assert sizes == {size}
 
 
 def test_zero_makes_all_classes_alike(data: Path, tmp_path: Path) -> None:

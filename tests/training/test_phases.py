@@ -43,6 +43,16 @@ def test_a_frozen_backbone_stays_as_it_was_and_thaws(shapes: Path, tmp_path: Pat
     assert not any(torch.equal(second[key], third[key]) for key in backbone if key.endswith("conv1.weight"))
 
 
+def test_frozen_stages_stay_as_they_were_and_thaw_in_no_epoch(shapes: Path, tmp_path: Path) -> None:
+    runs = {epochs: Run(tmp_path / str(epochs)) for epochs in (1, 4)}
+    for epochs, run in runs.items():
+        overrides = [*SMALL, "model.freeze_stages=2", "training.freeze_epochs=1", f"training.epochs={epochs}"]
+        fit(load_recipe(None, overrides, data__path=str(shapes)), run)
+    first, last = (load_file(run.last / "model.safetensors") for run in runs.values())
+    kept = {key for key in first if torch.equal(first[key], last[key])}
+    assert kept == {key for key in first if key.startswith(("conv1.", "bn1.", "layer1."))}
+
+
 def test_images_grow_and_the_last_size_is_the_model_s(
     shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,9 +29,9 @@ log = logging.getLogger(__name__)
 TRIALS = 3
 """Steps that are compared and timed, each with dropout of its own."""
 
-TOLERANCE = 0.02
+TOLERANCE = {torch.float32: 0.02, torch.float16: 0.02, torch.bfloat16: 0.05}
 """A compiled loss, or norm of a gradient, may be off by this share besides what dropout makes of it: half precision
-rounds at other places in fused kernels."""
+rounds at other places in fused kernels. bfloat16 has three bits less: an EfficientNet's gradients were off by 0.022."""
 
 AUGMENT_OPTIONS = {
     "realize_reads_threshold": 32,
@@ -111,7 +111,7 @@ def compile_step(
         step.probe(batch, params, seed=0)
         warmup = perf_counter() - started
         ours, seconds = _trials(step, batch, params)
-        reason = difference(eager, ours)
+        reason = difference(eager, ours, step.precision)
     except Exception as error:  # Dynamo, Inductor, Triton and the C++ compiler raise whatever they like
         reason = f"it failed ({first_line(error)})"
     else:
@@ -150,10 +150,11 @@ def compiled(function: _CallableT, mode: str) -> _CallableT:
     return cast(_CallableT, begin)
 
 
-def difference(eager: Sequence[Probe], ours: Sequence[Probe]) -> str | None:
+def difference(eager: Sequence[Probe], ours: Sequence[Probe], precision: torch.dtype) -> str | None:
     """What is wrong with compiled steps, if anything.
 
-    Dropout differs between the two, so that their medians may lie apart by what either of them varies.
+    Dropout differs between the two, so that their medians may lie apart by what either of them varies, and by what the
+    precision allows.
     """
     for name in Probe._fields:
         expected, found = ([getattr(probe, name) for probe in probes] for probes in (eager, ours))
@@ -161,7 +162,9 @@ def difference(eager: Sequence[Probe], ours: Sequence[Probe]) -> str | None:
             continue  # float16 that overflows in eager mode as well
         middle, median = statistics.median(expected), statistics.median(found)
         spread = max(max(values) - min(values) for values in (expected, found))
-        if not abs(median - middle) <= spread + TOLERANCE * abs(middle) or not all(map(math.isfinite, found)):
+        if not abs(median - middle) <= spread + TOLERANCE[precision] * abs(middle) or not all(
+            map(math.isfinite, found)
+        ):
             return f"its {name.replace('_', ' ')} is {median:.4g}, in eager mode {middle:.4g}"
     return None
 

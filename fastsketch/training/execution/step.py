@@ -54,6 +54,7 @@ class TrainStep:
         augment: What augments.
         loss_of: Forward pass and loss of a micro-batch.
         micro_batch: As above; may be changed between steps.
+        precision: As above.
     """
 
     augment: Augment
@@ -77,7 +78,7 @@ class TrainStep:
         self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._optimizer = optimizer
         self._scaler = scaler
-        self._precision = precision
+        self.precision = precision
         self._config = config
 
     def __call__(self, batch: Batch, params: AugmentParams) -> Tensor:
@@ -146,7 +147,7 @@ class TrainStep:
             ) from error
 
     def _loss_of(self, images: Tensor, targets: Targets) -> Tensor:
-        with autocast(images.device, self._precision):
+        with autocast(images.device, self.precision):
             logits = self.model(images)
         return mixed_cross_entropy(logits, targets, self._config.label_smoothing)
 

@@ -1,0 +1,144 @@
+"""Depthwise convolutions: other gradients than torch's, the same numbers."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+
+import pytest
+import timm
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from timm.layers import Conv2dSame
+from torch import Tensor, nn
+
+from fastsketch.models import depthwise
+from fastsketch.models.depthwise import depthwise_conv2d, quicken_depthwise
+
+
+def gradients(
+    convolve: object, images: Tensor, filters: Tensor, stride: int, padding: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Output, and both gradients of a loss to which every element of it counts differently."""
+    images, filters = images.detach().requires_grad_(), filters.detach().requires_grad_()
+    output = convolve(images, filters, stride, padding)  # type: ignore[operator]
+    weights = torch.linspace(-1, 1, output.numel()).reshape(output.shape).to(output.dtype)
+    (output * weights).sum().backward()
+    assert images.grad is not None
+    assert filters.grad is not None
+    return output.detach(), images.grad, filters.grad
+
+
+def torch_own(images: Tensor, filters: Tensor, stride: int, padding: int) -> Tensor:
+    return F.conv2d(images, filters, None, stride, padding, 1, len(filters))
+
+
+@pytest.mark.parametrize(
+    ("side", "stride", "padding"),
+    [(*each,) for each in itertools.product((1, 3, 5, 7, 9), (1, 2, 3), (0, 1, 2, 4))],
+)
+def test_all_filters_strides_and_paddings_have_torch_s_gradients(side: int, stride: int, padding: int) -> None:
+    torch.manual_seed(0)
+    images = torch.randn(2, 3, 11, 14, dtype=torch.float64)
+    filters = torch.randn(3, 1, side, side, dtype=torch.float64)
+    ours = gradients(depthwise_conv2d, images, filters, stride, padding)
+    for mine, theirs in zip(ours, gradients(torch_own, images, filters, stride, padding), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-11)
+
+
+@settings(deadline=None, max_examples=60, derandomize=True)
+@given(
+    batch=st.integers(1, 3), channels=st.integers(2, 17), height=st.integers(5, 20), width=st.integers(5, 20),
+    side=st.sampled_from((3, 5)), stride=st.integers(1, 3), last=st.booleans(), half=st.booleans(),
+)  # fmt: skip
+def test_in_the_precisions_that_are_trained_in(
+    batch: int, channels: int, height: int, width: int, side: int, stride: int, last: bool, half: bool
+) -> None:
+    torch.manual_seed(0)
+    dtype = torch.bfloat16 if half else torch.float32
+    order = torch.channels_last if last else torch.contiguous_format
+    images = torch.randn(batch, channels, height, width).to(dtype).to(memory_format=order)
+    filters = torch.randn(channels, 1, side, side).to(dtype)
+    ours = gradients(depthwise_conv2d, images, filters, stride, side // 2)
+    exact = gradients(torch_own, images.double(), filters.double(), stride, side // 2)
+    for mine, true in zip(ours, exact, strict=True):
+        assert mine.dtype is dtype
+        # A sum over a batch is rounded once for each thread that has a part of it; numbers near zero as their terms.
+        torch.testing.assert_close(
+            mine.double(), true, rtol=2e-2 if half else 1e-5, atol=(1e-2 if half else 1e-5) * float(true.abs().max())
+        )
+
+
+def test_only_what_is_wanted_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[bool, bool]] = []
+    backward = depthwise._backward
+    monkeypatch.setattr(depthwise, "_backward", lambda *arguments: asked.append(arguments[-1]) or backward(*arguments))  # type: ignore[func-returns-value]
+    images, filters = torch.randn(1, 2, 8, 8), torch.randn(2, 1, 5, 5)
+    depthwise_conv2d(images, filters.clone().requires_grad_(), 1, 2).sum().backward()
+    assert asked == [(False, True)] * 4
+    asked.clear()
+    depthwise_conv2d(images.clone().requires_grad_(), filters, 1, 2).sum().backward()
+    assert asked == [(True, False)]
+
+
+# ------------------------------------------------------------------------------------------------------ models
+
+
+@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "lcnet_050", "mobilenetv2_050", "test_efficientnet"])
+def test_a_model_is_the_same_but_for_its_gradients_rounding(name: str) -> None:
+    torch.manual_seed(0)
+    theirs = timm.create_model(name, in_chans=1, num_classes=5).eval()
+    ours = copy.deepcopy(theirs)
+    quicken_depthwise(ours)
+    quick = [module for module in ours.modules() if type(module) in depthwise.QUICKENED.values()]
+    groups = [module for module in theirs.modules() if isinstance(module, nn.Conv2d) and module.groups > 1]
+    assert len(quick) == len(groups) > 0
+    assert ours.state_dict().keys() == theirs.state_dict().keys()
+    images = torch.rand(2, 1, 64, 64)
+    outputs = [model(images) for model in (ours, theirs)]
+    assert torch.equal(*outputs)
+    for output in outputs:
+        output.square().sum().backward()
+    for mine, true in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert mine.grad is not None
+        assert true.grad is not None
+        torch.testing.assert_close(mine.grad, true.grad, rtol=1e-3, atol=1e-4 * float(true.grad.abs().max()))
+
+
+def test_a_copy_of_a_quick_model_has_weights_of_its_own() -> None:
+    model = timm.create_model("test_efficientnet", in_chans=1).eval()
+    quicken_depthwise(model)
+    twin, images = copy.deepcopy(model), torch.rand(1, 1, 32, 32)
+    before = model(images)
+    for parameter in twin.parameters():
+        nn.init.zeros_(parameter)
+    assert torch.equal(model(images), before)
+    assert not torch.equal(twin(images), before)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        nn.Conv2d(4, 4, 3),
+        nn.Conv2d(4, 4, 3, groups=2, bias=False),
+        nn.Conv2d(4, 8, 3, groups=4, bias=False),
+        nn.Conv2d(4, 4, 3, groups=4),
+        nn.Conv2d(4, 4, 4, groups=4, bias=False),
+        nn.Conv2d(4, 4, (3, 5), groups=4, bias=False),
+        nn.Conv2d(4, 4, 3, groups=4, bias=False, stride=(1, 2)),
+        nn.Conv2d(4, 4, 3, groups=4, bias=False, dilation=2),
+        nn.Conv2d(4, 4, 3, groups=4, bias=False, padding="same"),
+        nn.Conv2d(4, 4, 3, groups=4, bias=False, padding=(1, 0)),
+        nn.Conv2d(4, 4, 3, groups=4, bias=False, padding=1, padding_mode="circular"),
+        nn.Conv2d(1, 1, 3, bias=False),
+        Conv2dSame(4, 4, 3, bias=False),
+        nn.Conv3d(4, 4, 3, groups=4, bias=False),
+    ],
+    ids=str,
+)
+def test_other_convolutions_are_left_alone(module: nn.Module) -> None:
+    kind = type(module)
+    quicken_depthwise(module)
+    assert type(module) is kind
