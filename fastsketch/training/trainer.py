@@ -20,7 +20,7 @@ from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.loaders import Batch, Loader
 from fastsketch.loaders.base import derived_seed
 from fastsketch.models import create_model
-from fastsketch.models.depthwise import quicken_depthwise
+from fastsketch.models.convolutions import quicken_convolutions
 from fastsketch.models.zoo import pretrained_normalization, to_device
 from fastsketch.preprocess import Preprocess
 from fastsketch.training.ema import Ema
@@ -102,7 +102,7 @@ class Trainer:
         self.execution = execution or _execution(recipe, size, device, world)
         model = to_device(model, device, self.execution.channels_last)
         if device.type == "cpu":
-            quicken_depthwise(model)
+            quicken_convolutions(model)
         self.preprocess = _preprocess(recipe, dataset, model, size)
         self.recipe = resolve_tokens(recipe, model, create_augment(recipe.augment, self.preprocess).to(device), dataset)
         apply_tokens(self.recipe.model, model, self.preprocess)

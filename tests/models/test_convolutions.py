@@ -1,4 +1,4 @@
-"""Depthwise convolutions: other gradients than torch's, the same numbers."""
+"""Convolutions: other ways than torch's, the same numbers."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from timm.layers import Conv2dSame
 from torch import Tensor, nn
 
-from fastsketch.models import depthwise
-from fastsketch.models.depthwise import depthwise_conv2d, quicken_depthwise
+from fastsketch.models import convolutions
+from fastsketch.models.convolutions import depthwise_conv2d, pointwise_conv2d, quicken_convolutions
 
 
 def gradients(
@@ -48,6 +48,35 @@ def test_all_filters_strides_and_paddings_have_torch_s_gradients(side: int, stri
         torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-11)
 
 
+@pytest.mark.parametrize(("side", "stride"), [*itertools.product((5, 7), (1, 2))])
+def test_what_inductor_is_given_has_the_same_gradients(side: int, stride: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    images, filters = torch.randn(2, 3, 11, 14, dtype=torch.float64), torch.randn(3, 1, side, side, dtype=torch.float64)
+    expected = gradients(torch_own, images, filters, stride, side // 2)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    for mine, theirs in zip(gradients(depthwise_conv2d, images, filters, stride, side // 2), expected, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("order", [torch.channels_last, torch.contiguous_format])
+def test_a_pointwise_convolution_is_a_matrix_product(order: torch.memory_format, bias: bool) -> None:
+    torch.manual_seed(0)
+    images = torch.randn(2, 6, 5, 7, dtype=torch.float64).to(memory_format=order).requires_grad_()
+    conv = nn.Conv2d(6, 4, 1, bias=bias, dtype=torch.float64)
+    ours, theirs = pointwise_conv2d(images, conv.weight, conv.bias), conv(images)
+    assert ours.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(ours, theirs)
+    inputs = [images, *conv.parameters()]
+    loss = torch.linspace(-1, 1, ours.numel(), dtype=torch.float64).reshape(ours.shape)
+    for mine, true in zip(
+        torch.autograd.grad((ours * loss).sum(), inputs),
+        torch.autograd.grad((theirs * loss).sum(), inputs),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, true)
+
+
 @settings(deadline=None, max_examples=60, derandomize=True)
 @given(
     batch=st.integers(1, 3), channels=st.integers(2, 17), height=st.integers(5, 20), width=st.integers(5, 20),
@@ -73,8 +102,10 @@ def test_in_the_precisions_that_are_trained_in(
 
 def test_only_what_is_wanted_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[bool, bool]] = []
-    backward = depthwise._backward
-    monkeypatch.setattr(depthwise, "_backward", lambda *arguments: asked.append(arguments[-1]) or backward(*arguments))  # type: ignore[func-returns-value]
+    backward = convolutions._backward
+    monkeypatch.setattr(
+        convolutions, "_backward", lambda *arguments: asked.append(arguments[-1]) or backward(*arguments)
+    )  # type: ignore[func-returns-value]
     images, filters = torch.randn(1, 2, 8, 8), torch.randn(2, 1, 5, 5)
     depthwise_conv2d(images, filters.clone().requires_grad_(), 1, 2).sum().backward()
     assert asked == [(False, True)] * 4
@@ -91,14 +122,21 @@ def test_a_model_is_the_same_but_for_its_gradients_rounding(name: str) -> None:
     torch.manual_seed(0)
     theirs = timm.create_model(name, in_chans=1, num_classes=5).eval()
     ours = copy.deepcopy(theirs)
-    quicken_depthwise(ours)
-    quick = [module for module in ours.modules() if type(module) in depthwise.QUICKENED.values()]
-    groups = [module for module in theirs.modules() if isinstance(module, nn.Conv2d) and module.groups > 1]
-    assert len(quick) == len(groups) > 0
+    quicken_convolutions(ours)
+    swapped = [type(module) for module in ours.modules() if module.__class__.__module__ == convolutions.__name__]
+    convs = [module for module in theirs.modules() if isinstance(module, nn.Conv2d)]
+    assert len([kind for kind in swapped if kind in convolutions.DEPTHWISE.values()]) == sum(
+        conv.groups > 1 for conv in convs
+    )
+    assert len(swapped) == sum(
+        conv.groups > 1 or (conv.kernel_size == (1, 1) and conv.stride == (1, 1)) for conv in convs
+    )
     assert ours.state_dict().keys() == theirs.state_dict().keys()
-    images = torch.rand(2, 1, 64, 64)
+    images = torch.rand(2, 1, 64, 64).to(memory_format=torch.channels_last)
+    with torch.no_grad():
+        assert torch.equal(ours(images), theirs(images))
     outputs = [model(images) for model in (ours, theirs)]
-    assert torch.equal(*outputs)
+    torch.testing.assert_close(*outputs, rtol=1e-4, atol=1e-5)
     for output in outputs:
         output.square().sum().backward()
     for mine, true in zip(ours.parameters(), theirs.parameters(), strict=True):
@@ -109,7 +147,7 @@ def test_a_model_is_the_same_but_for_its_gradients_rounding(name: str) -> None:
 
 def test_a_copy_of_a_quick_model_has_weights_of_its_own() -> None:
     model = timm.create_model("test_efficientnet", in_chans=1).eval()
-    quicken_depthwise(model)
+    quicken_convolutions(model)
     twin, images = copy.deepcopy(model), torch.rand(1, 1, 32, 32)
     before = model(images)
     for parameter in twin.parameters():
@@ -140,5 +178,5 @@ def test_a_copy_of_a_quick_model_has_weights_of_its_own() -> None:
 )
 def test_other_convolutions_are_left_alone(module: nn.Module) -> None:
     kind = type(module)
-    quicken_depthwise(module)
+    quicken_convolutions(module)
     assert type(module) is kind

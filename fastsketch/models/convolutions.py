@@ -1,18 +1,19 @@
-"""Depthwise convolutions whose gradients are as fast on a CPU as the rest of the model.
+"""Convolutions that train as fast on a CPU as their arithmetic allows: the same numbers by other ways.
 
-Two of oneDNN's depthwise gradients fall far behind its others. Batches of 32, two cores of a Xeon with AMX, torch 2.15,
-in ms:
+Some of oneDNN's gradients fall far behind its others. Two cores of a Xeon with AMX, torch 2.15, ms:
 
-| of a layer of EfficientNet-Lite0 at 128 px   | forward | its own, float32 | its own, bfloat16 | here, bfloat16 |
-|----------------------------------------------|---------|------------------|-------------------|----------------|
-| of the images, 96 channels, 3 × 3, stride 2  | 1.5     | 12.5             | 158               | 13             |
-| of the images, 672 channels, 5 × 5, stride 2 | 0.6     | 0.7              | 155               | 1              |
-| of the filters, 672 channels, 5 × 5          | 1.1     | 9.3              | 58                | 4              |
-| of the filters, 1,152 channels, 5 × 5        | 0.4     | 7.2              | 36                | 2              |
+| gradient in EfficientNet-Lite0                   | forward | its own, float32 | its own, bfloat16 | here, bfloat16 |
+|--------------------------------------------------|---------|------------------|-------------------|----------------|
+| of 32 images, 96 channels, 3 × 3, stride 2       | 1.5     | 12.5             | 158               | 13             |
+| of 32 images, 672 channels, 5 × 5, stride 2      | 0.6     | 0.7              | 155               | 1              |
+| of depthwise filters, 672 of 5 × 5, 32 images    | 1.1     | 9.3              | 58                | 4              |
+| of depthwise filters, 1,152 of 5 × 5, 32 images  | 0.4     | 7.2              | 36                | 2              |
+| of 1 × 1 filters, 1152 → 192, 64 images of 3 × 3 | 0.3     |                  | 1.9               | 0.2            |
 
-They were two thirds of a step, which is why bfloat16 was slower than float32. So gradients of the images with a stride
-are computed in float32; and those of filters larger than 3 × 3 window by window, each of which is the gradient of a
-3 × 3 filter.
+The first four were two thirds of a step in bfloat16, which made it slower than float32. So gradients of the images with
+a stride are computed in float32; those of depthwise filters larger than 3 × 3 as sums, which Inductor makes a loop of,
+and in eager mode window by window, each of which is the gradient of a 3 × 3 filter; and where images are small, a 1 × 1
+convolution is the matrix product that it is.
 """
 
 from __future__ import annotations
@@ -26,14 +27,33 @@ from timm.layers.padding import pad_same
 from torch import Tensor, nn
 
 WINDOW = 3
-"""Side of the filters whose gradient is fast."""
+"""Side of the depthwise filters whose gradient is fast."""
+
+MOST_PIXELS = 10_000
+"""Of a batch, up to which a 1 × 1 convolution is faster as a matrix product: 64 images of 12 × 12 px are 9,216."""
 
 
-def quicken_depthwise(model: nn.Module) -> None:
-    """Give a model's depthwise convolutions the gradients of `depthwise_conv2d`; parameters and their names stay."""
+def quicken_convolutions(model: nn.Module) -> None:
+    """Let a model's depthwise and 1 × 1 convolutions train as above; parameters, their names and evaluation stay."""
     for module in model.modules():
-        if type(module) in QUICKENED and _is_depthwise(module):
-            module.__class__ = QUICKENED[type(module)]
+        if _is_depthwise(module) and type(module) in DEPTHWISE:
+            module.__class__ = DEPTHWISE[type(module)]
+        elif type(module) is nn.Conv2d and _is_pointwise(module):
+            module.__class__ = _PointwiseConv2d
+
+
+def pointwise_conv2d(images: Tensor, filters: Tensor, bias: Tensor | None = None) -> Tensor:
+    """A 1 × 1 convolution as a matrix product.
+
+    Args:
+        images: [B, C, H, W], channels last in memory, or they are copied.
+        filters: [D, C, 1, 1].
+        bias: [D].
+
+    Returns:
+        [B, D, H, W], channels last, in autocast's precision where it is on.
+    """
+    return F.linear(images.permute(0, 2, 3, 1), filters.flatten(1), bias).permute(0, 3, 1, 2)
 
 
 def depthwise_conv2d(images: Tensor, filters: Tensor, stride: int, padding: int) -> Tensor:
@@ -51,11 +71,11 @@ def depthwise_conv2d(images: Tensor, filters: Tensor, stride: int, padding: int)
     if torch.is_autocast_enabled(images.device.type):
         precision = torch.get_autocast_dtype(images.device.type)
         images, filters = images.to(precision), filters.to(precision)
-    output: Tensor = _DepthwiseConv2d.apply(images, filters, stride, padding)
+    output: Tensor = _Depthwise.apply(images, filters, stride, padding)
     return output
 
 
-class _DepthwiseConv2d(torch.autograd.Function):
+class _Depthwise(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, images: Tensor, filters: Tensor, stride: int, padding: int) -> Tensor:
         ctx.save_for_backward(images, filters)
@@ -84,6 +104,8 @@ def _of_filters(grad: Tensor, images: Tensor, filters: Tensor, stride: int, padd
     if side <= WINDOW:
         return _backward(grad, images, filters, stride, padding, (False, True))[1]
     padded = F.pad(images, (padding,) * 4)
+    if torch.compiler.is_compiling():
+        return _as_sums(grad, padded, side, stride)
     height, width = (stride * (outputs - 1) + WINDOW for outputs in grad.shape[-2:])
     window, found = filters[..., :WINDOW, :WINDOW], torch.zeros_like(filters)
     corners = range(0, side - WINDOW + 1, WINDOW - 1)  # windows overlap by a row, in which they agree
@@ -93,6 +115,18 @@ def _of_filters(grad: Tensor, images: Tensor, filters: Tensor, stride: int, padd
             part = _backward(grad, seen, window, stride, 0, (False, True))[1]
             found[..., top : top + WINDOW, left : left + WINDOW] = part
     return found
+
+
+def _as_sums(grad: Tensor, padded: Tensor, side: int, stride: int) -> Tensor:
+    """The gradient of the filters, each of its elements a sum over all images and pixels."""
+    height, width = (stride * (outputs - 1) + 1 for outputs in grad.shape[-2:])
+    wide = torch.promote_types(grad.dtype, torch.float32)
+    elements = [
+        (grad.to(wide) * padded[..., top : top + height : stride, left : left + width : stride].to(wide)).sum((0, 2, 3))
+        for top in range(side)
+        for left in range(side)
+    ]
+    return torch.stack(elements, dim=1).reshape(-1, 1, side, side).to(grad.dtype)
 
 
 def _backward(
@@ -105,19 +139,36 @@ def _backward(
     return found[:2]
 
 
-class _QuickConv2d(nn.Conv2d):
+class _DepthwiseConv2d(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         assert not isinstance(self.padding, str), "_is_depthwise has seen it"
         return depthwise_conv2d(input, self.weight, self.stride[0], self.padding[0])
 
 
-class _QuickConv2dSame(Conv2dSame):  # type: ignore[misc]  # timm has no types
+class _DepthwiseConv2dSame(Conv2dSame):  # type: ignore[misc]  # timm has no types
     def forward(self, x: Tensor) -> Tensor:
         padded = pad_same(x, list(self.kernel_size), list(self.stride), list(self.dilation))
         return depthwise_conv2d(padded, self.weight, self.stride[0], 0)
 
 
-QUICKENED: dict[type[nn.Module], type[nn.Module]] = {nn.Conv2d: _QuickConv2d, Conv2dSame: _QuickConv2dSame}
+class _PointwiseConv2d(nn.Conv2d):
+    def forward(self, input: Tensor) -> Tensor:
+        batch, _, height, width = input.shape
+        if batch * height * width > MOST_PIXELS or not torch.is_grad_enabled():  # evaluation is torch's own to the bit
+            return super().forward(input)
+        return pointwise_conv2d(input, self.weight, self.bias)
+
+
+DEPTHWISE: dict[type[nn.Module], type[nn.Module]] = {nn.Conv2d: _DepthwiseConv2d, Conv2dSame: _DepthwiseConv2dSame}
+
+
+def _is_pointwise(module: nn.Conv2d) -> bool:
+    """Whether `pointwise_conv2d` can take its place."""
+    return (
+        module.kernel_size == module.stride == (1, 1)
+        and module.groups == 1
+        and module.padding in ((0, 0), "valid", "same")
+    )
 
 
 def _is_depthwise(module: nn.Module) -> bool:
