@@ -63,8 +63,10 @@ def stop_after(run: Run, config: Recipe, epoch: int, step: int) -> None:
         ("training.ema=0.9", "augment.mixup=1", "model.dropout=0.3", "optimizer.name=adamw", "optimizer.lr=2e-3"),
         ("training.micro_batch=4", "training.clip_grad_norm=1", "schedule.name=exponential"),
         ("training.precision=bfloat16", "schedule.warmup_epochs=1"),
+        ("model.freeze_stages=2", "training.ema=0.9"),
+        ("model.freeze_stages=2", "optimizer.name=adamw", "optimizer.lr=2e-3"),
     ],
-    ids=["plain", "ema", "micro-batches", "bfloat16"],
+    ids=["plain", "ema", "micro-batches", "bfloat16", "frozen stages", "frozen stages, AdamW"],
 )
 def test_ctrl_c_saves_the_step_and_resume_ends_in_the_same_bits(
     shapes: Path, tmp_path: Path, overrides: tuple[str, ...]
