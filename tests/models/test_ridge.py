@@ -84,8 +84,8 @@ def test_where_held_out_images_like_chance_better_the_usual_penalty_stands() -> 
     products, totals = torch.zeros(7, 7, dtype=torch.float64), torch.zeros(20, 7, dtype=torch.float64)
     ridge._add(products, totals, rows, labels)
     expected = ridge._solve(products, totals, 100.0, 0.0)
-    torch.testing.assert_close(found.weight, expected.weight, rtol=0, atol=0)
-    torch.testing.assert_close(found.bias, expected.bias, rtol=0, atol=0)
+    torch.testing.assert_close(found.weight, expected.weight, rtol=0, atol=1e-12)
+    torch.testing.assert_close(found.bias, expected.bias, rtol=0, atol=1e-12)
     assert found.top1 is None
 
 
