@@ -58,6 +58,22 @@ def test_what_inductor_is_given_has_the_same_gradients(side: int, stride: int, m
         torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-11)
 
 
+@pytest.mark.parametrize(("side", "calls"), [(3, 2), (5, 1)])
+def test_what_is_compiled_sums_where_filters_are_large(side: int, calls: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    images, filters = torch.randn(2, 4, 9, 9), torch.randn(4, 1, side, side)
+    expected = gradients(torch_own, images, filters, 1, side // 2)
+    asked: list[object] = []
+    backward = convolutions._backward
+    monkeypatch.setattr(convolutions, "_backward", lambda *given: (asked.append(0), backward(*given))[1])
+    compiled = torch.compile(depthwise_conv2d, backend="aot_eager")
+    for mine, theirs in zip(gradients(compiled, images, filters, 1, side // 2), expected, strict=True):
+        torch.testing.assert_close(mine, theirs)
+    assert (
+        len(asked) == calls
+    )  # while it was traced: the gradient of the images always, of the filters if they are small
+
+
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("order", [torch.channels_last, torch.contiguous_format])
 def test_a_pointwise_convolution_is_a_matrix_product(order: torch.memory_format, bias: bool) -> None:
@@ -143,6 +159,23 @@ def test_a_model_is_the_same_but_for_its_gradients_rounding(name: str) -> None:
         assert mine.grad is not None
         assert true.grad is not None
         torch.testing.assert_close(mine.grad, true.grad, rtol=1e-3, atol=1e-4 * float(true.grad.abs().max()))
+
+
+@pytest.mark.parametrize(("side", "product"), [(70, True), (71, False)])
+def test_a_pointwise_convolution_of_many_pixels_stays_one(
+    side: int, product: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr(convolutions, "pointwise_conv2d", lambda *given: (seen.append(1), pointwise_conv2d(*given))[1])
+    conv = nn.Conv2d(3, 2, 1)
+    quicken_convolutions(conv)
+    images = torch.rand(2, 3, side, side)
+    expected = F.conv2d(images, conv.weight, conv.bias)
+    torch.testing.assert_close(conv(images), expected)
+    assert bool(seen) == product  # 9,800 or 10,082 pixels
+    with torch.no_grad():
+        assert torch.equal(conv(images), expected)
+    assert len(seen) == product
 
 
 def test_a_copy_of_a_quick_model_has_weights_of_its_own() -> None:

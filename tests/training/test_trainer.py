@@ -108,6 +108,12 @@ def config(request: pytest.FixtureRequest, data: Path) -> Recipe:
 # ------------------------------------------------------------------------------------------------- what it comes to
 
 
+def test_a_cpu_trains_with_convolutions_of_ours(data: Path) -> None:
+    trainer, _ = opened(recipe(data, "model.name=test_efficientnet"))
+    kinds = {type(module).__module__ for module in trainer.model.modules() if isinstance(module, nn.Conv2d)}
+    assert "fastsketch.models.convolutions" in kinds
+
+
 @pytest.mark.parametrize("name", SETTINGS)
 def test_fit_is_a_trainer_driven_by_hand(data: Path, tmp_path: Path, name: str) -> None:
     config, run = recipe(data, *SETTINGS[name]), Run(tmp_path / "run")
