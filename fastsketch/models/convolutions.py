@@ -1,14 +1,14 @@
 """Convolutions that train as fast on a CPU as their arithmetic allows: the same numbers by other ways.
 
-Some of oneDNN's gradients fall far behind its others. Two cores of a Xeon with AMX, torch 2.15, ms:
+Some of oneDNN's gradients fall far behind its others. Two cores of a Xeon with AMX, torch 2.15, bfloat16, median ms:
 
-| gradient in EfficientNet-Lite0                   | forward | its own, float32 | its own, bfloat16 | here, bfloat16 |
-|--------------------------------------------------|---------|------------------|-------------------|----------------|
-| of 32 images, 96 channels, 3 × 3, stride 2       | 1.5     | 12.5             | 158               | 13             |
-| of 32 images, 672 channels, 5 × 5, stride 2      | 0.6     | 0.7              | 155               | 1              |
-| of depthwise filters, 672 of 5 × 5, 32 images    | 1.1     | 9.3              | 58                | 4              |
-| of depthwise filters, 1,152 of 5 × 5, 32 images  | 0.4     | 7.2              | 36                | 2              |
-| of 1 × 1 filters, 1152 → 192, 64 images of 3 × 3 | 0.3     |                  | 1.9               | 0.2            |
+| gradient in EfficientNet-Lite0                   | forward | its own | here, eager | here, compiled |
+|--------------------------------------------------|---------|---------|-------------|----------------|
+| of 32 images, 96 channels, 3 × 3, stride 2       | 1.8     | 149     | 18          |                |
+| of 32 images, 672 channels, 5 × 5, stride 2      | 0.7     | 157     | 2.9         |                |
+| of depthwise filters, 672 of 5 × 5, 32 images    | 1.2     | 54      | 7.5         | 5.6            |
+| of depthwise filters, 1,152 of 5 × 5, 32 images  | 0.4     | 38      | 4.5         | 1.3            |
+| of 1 × 1 filters, 1152 → 192, 64 images of 3 × 3 | 1.1     | 3.8     | 0.5         |                |
 
 The first four were two thirds of a step in bfloat16, which made it slower than float32. So gradients of the images with
 a stride are computed in float32; those of depthwise filters larger than 3 × 3 as sums, which Inductor makes a loop of,

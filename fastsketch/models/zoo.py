@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
@@ -115,6 +115,25 @@ def pretrained_normalization(model: nn.Module) -> tuple[float, float]:
     config = _pretrained_config(model)
     mean, std = config["mean"], config["std"]
     return sum(mean) / len(mean), sum(std) / len(std)
+
+
+def layer_matcher(model: nn.Module, without: str) -> Callable[..., Any]:
+    """timm's `group_matcher` of a model, which says how its layers follow each other.
+
+    Args:
+        model: Of timm.
+        without: How the setting that asks for it is left unused, such as `optimizer.layer_decay at 1`.
+
+    Raises:
+        ConfigError: timm does not say.
+    """
+    matcher: Callable[..., Any] | None = getattr(model, "group_matcher", None)
+    if matcher is None:
+        raise ConfigError(
+            "timm does not say how the layers of this model follow each other",
+            hint=f"leave {without}, or choose another model",
+        )
+    return matcher
 
 
 def to_device(model: nn.Module, device: torch.device, channels_last: bool = True) -> nn.Module:

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from fastsketch.config import OptimizerConfig, ScheduleConfig
 from fastsketch.errors import ConfigError
+from fastsketch.models.zoo import layer_matcher
 
 FUSED = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)
 """What torch has one kernel for. On a GPU these alone take the loss scale and the flag for infinities themselves, so
@@ -43,11 +44,7 @@ def create_optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizer:
     if get_optimizer_class(config.name, bind_defaults=False) in FUSED and devices <= {"cuda", "cpu"}:
         arguments["fused"] = True
     if config.layer_decay < 1:
-        if not hasattr(model, "group_matcher"):
-            raise ConfigError(
-                "timm does not say how the layers of this model follow each other",
-                hint="leave optimizer.layer_decay at 1, or choose another model",
-            )
+        layer_matcher(model, "optimizer.layer_decay at 1")
         arguments["layer_decay"] = config.layer_decay
     try:
         optimizer: Optimizer = create_optimizer_v2(model, opt=config.name, **arguments)

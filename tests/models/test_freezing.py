@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 import timm
@@ -26,9 +28,12 @@ def batch_norms(model: nn.Module) -> list[nn.BatchNorm2d]:
     return [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
 
 
-def train(model: nn.Module, optimizer: torch.optim.Optimizer, frozen: bool) -> dict[str, torch.Tensor]:
+def train(
+    model: nn.Module, optimizer: torch.optim.Optimizer, freeze: Callable[[nn.Module], None]
+) -> dict[str, torch.Tensor]:
+    """Its state after three steps."""
     model.train()
-    freeze_backbone(model, frozen)
+    freeze(model)
     for _ in range(3):
         optimizer.zero_grad()
         model(torch.randn(4, 1, 32, 32)).square().sum().backward()
@@ -45,9 +50,9 @@ def test_a_frozen_backbone_stays_as_it_is_to_the_bit(name: str, hidden: tuple[in
     steps = getattr(torch.optim, optimizer)(model.parameters(), lr=0.05, weight_decay=0.1)
     head = f"{classifier_names(model)[0]}."
     start = copy.deepcopy(model.state_dict())
-    frozen = train(model, steps, frozen=True)
+    frozen = train(model, steps, partial(freeze_backbone, frozen=True))
     assert all(torch.equal(frozen[key], start[key]) == (not key.startswith(head)) for key in start)
-    thawed = train(model, steps, frozen=False)
+    thawed = train(model, steps, partial(freeze_backbone, frozen=False))
     learned = [key for key, _ in model.named_parameters()]
     assert not any(torch.equal(thawed[key], frozen[key]) for key in learned)
     statistics = [key for key in start if key.endswith("running_mean")]
@@ -85,13 +90,8 @@ def test_first_stages_stay_as_they_are_to_the_bit(name: str, stages: int) -> Non
     model = model_with((), name)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.05, weight_decay=0.1)
     start = copy.deepcopy(model.state_dict())
-    model.train()
-    freeze_stages(model, stages)
-    for _ in range(2):
-        optimizer.zero_grad()
-        model(torch.randn(4, 1, 32, 32)).square().sum().backward()
-        optimizer.step()
-    kept = {key for key, tensor in model.state_dict().items() if torch.equal(tensor, start[key])}
+    trained = train(model, optimizer, partial(freeze_stages, stages=stages))
+    kept = {key for key, tensor in trained.items() if torch.equal(tensor, start[key])}
     assert kept == {key for key in start if key.startswith(prefixes)}
 
 

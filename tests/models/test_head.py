@@ -21,10 +21,6 @@ def model_with(hidden: tuple[int, ...], name: str = "test_resnet", dropout: floa
     return create_model(ModelConfig(name=name, head_hidden=hidden, dropout=dropout), num_classes=3, size=32)
 
 
-def batch_norms(model: nn.Module) -> list[nn.BatchNorm2d]:
-    return [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
-
-
 # ------------------------------------------------------------------------------------------------------- hidden
 
 
