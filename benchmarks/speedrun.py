@@ -50,8 +50,9 @@ class Result:
         cache: `cold` or `warm`.
         convert_seconds: Of the whole process, as is the next.
         train_seconds: And of this one.
-        top1: After each epoch, in [0, 1].
-        reached: Seconds from the start of `convert` to the end of each epoch's validation.
+        top1: Of each epoch that was validated, in [0, 1].
+        reached: Seconds from the start of `convert` to the end of each of these validations.
+        told: What the training said line by line: whether it was compiled is there, and how fast.
     """
 
     cache: str
@@ -60,6 +61,7 @@ class Result:
     train_seconds: float
     top1: list[float]
     reached: list[float]
+    told: list[str]
 
     @property
     def seconds(self) -> float:
@@ -125,16 +127,19 @@ class Race:
         data, place = self._folder / f"data-{cache}-{seed}", Run(self._folder / f"run-{cache}-{seed}")
         convert = ["convert", str(self._sketches), str(data), "--size", str(self._size), *self._split]
         train = ["train", str(data), "--recipe", RECIPE, "--seed", str(seed), "--out", str(place.root), *self._options]
-        converted = self._seconds(*convert)
-        trained = self._seconds(*train, "--set", "training.compile=default")
+        converted, _ = self._run(*convert)
+        trained, told = self._run(*train, "--set", "training.compile=default")
         records = read_records(place.metrics)
-        epochs = [record.seconds for record in records]
-        begun = converted + trained - sum(epochs)  # what is saved after the last epoch is under a second
-        top1 = [record.val_top1 for record in records if record.val_top1 is not None]
-        return Result(cache, seed, converted, trained, top1, list(accumulate(epochs, initial=begun))[1:])
+        seconds = [record.seconds for record in records]
+        begun = converted + trained - sum(seconds)  # what is saved after the last epoch is under a second
+        ends = list(accumulate(seconds, initial=begun))[1:]
+        validated = {
+            end: record.val_top1 for end, record in zip(ends, records, strict=True) if record.val_top1 is not None
+        }
+        return Result(cache, seed, converted, trained, list(validated.values()), list(validated), told)
 
-    def _seconds(self, *command: str) -> float:
-        """Run a command of ours; a user's own caches are not asked."""
+    def _run(self, *command: str) -> tuple[float, list[str]]:
+        """Seconds that a command of ours took, and what it said; a user's own caches are not asked."""
         caches = {
             "TORCHINDUCTOR_CACHE_DIR": str(self._folder / "compiled"),
             "XDG_CACHE_HOME": str(self._folder / "cache"),
@@ -145,11 +150,11 @@ class Race:
         )
         if done.returncode:
             raise RuntimeError(f"fastsketch {' '.join(command)}: {done.stderr}")
-        return perf_counter() - started
+        return perf_counter() - started, done.stderr.splitlines()
 
 
 def plot(path: Path, results: list[Result]) -> None:
-    """Top-1 after each epoch against the seconds since the start, a line a run."""
+    """Top-1 of the validated epochs against the seconds since the start, a line a run."""
     figure = Figure(figsize=(6.5, 4), layout="constrained")
     axes = figure.subplots()
     for result in results:

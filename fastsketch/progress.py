@@ -193,8 +193,7 @@ class TrainingDisplay:
     """
 
     def __init__(self, recipe: Recipe, screen: Screen, clock: Callable[[], float] = monotonic) -> None:
-        self._epochs = recipe.training.epochs
-        self._validates = recipe.data.train_split == "train"
+        self._recipe = recipe
         self._clock = clock
         self._bar = progress_bar(screen)
         self._task = self._bar.add_task("preparing", total=None, note="")
@@ -225,20 +224,21 @@ class TrainingDisplay:
         now, done = self._clock(), (epoch - 1) * steps + step
         if self._began is None:
             self._began = now, done
+        epochs = self._recipe.training.epochs
+        standing = self._standing(now, done, epochs * steps)
         if not self._bar.disable and (now - self._shown >= BAR_SECONDS or step == steps):
             self._shown = now
-            validating = step == steps and self._validates
+            validates = self._recipe.data.train_split == "train" and self._recipe.training.validates(epoch)
             self._bar.update(
                 self._task,
-                description=f"epoch {epoch}/{self._epochs}",
+                description=f"epoch {epoch}/{epochs}",
                 completed=step,
                 total=steps,
-                note=", ".join(["validating"] if validating else self._standing(now, done, self._epochs * steps)),
+                note=", ".join(["validating"] if validates and step == steps else standing),
             )
         elif self._bar.disable and now - self._told >= LINE_SECONDS:
             self._told = now
-            standing = self._standing(now, done, self._epochs * steps)
-            self._say(", ".join([f"epoch {epoch}/{self._epochs}", f"step {step:,}/{steps:,}", *standing]), style="dim")
+            self._say(", ".join([f"epoch {epoch}/{epochs}", f"step {step:,}/{steps:,}", *standing]), style="dim")
 
     def on_epoch(self, record: EpochRecord) -> None:
         """Print a line, the first with a header above it."""

@@ -90,9 +90,10 @@ def test_a_terminal_sees_epochs_loss_and_time_left() -> None:
         assert "validating" in shown(file)
 
 
-def test_without_validation_nothing_is_said_to_be_validated() -> None:
+@pytest.mark.parametrize("settings", [{"data.train_split": "train+val"}, {"training.validate_every": 2}])
+def test_without_validation_nothing_is_said_to_be_validated(settings: dict[str, object]) -> None:
     file = Terminal()
-    with display(file, 10.0, **{"data.train_split": "train+val"}) as training:
+    with display(file, 10.0, **settings) as training:
         training.on_step(1, 8, 8)
         training._bar.refresh()
     assert "epoch 1/30" in shown(file)

@@ -32,6 +32,8 @@ class TrainingConfig(Section):
             normalisation stay as they are.
         ema: Decay of the exponential moving average of the weights, a step; it is what is validated, saved and
             evaluated then. 0 is off.
+        validate_every: Epochs from one validation to the next; the last epoch is always validated. Once one has been,
+            only a validated epoch can be the best.
         patience: Stop when validation top-1 has not improved for so many epochs. None is off.
         max_minutes: Stop in time, with everything saved, to be resumed later. None is off.
         save_minutes: Longest time between two writes of `resume.pt`, within an epoch as well.
@@ -52,11 +54,16 @@ class TrainingConfig(Section):
     clip_grad_norm: Positive | None = None
     freeze_epochs: EpochsOrNone = 0
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    validate_every: Epochs = 1
     patience: Epochs | None = None
     max_minutes: Positive | None = None
     save_minutes: NotNegative = 5.0
     image_sizes: Annotated[tuple[Side, ...], Field(max_length=1000)] = ()
     loggers: Annotated[tuple[Literal["tensorboard", "wandb"], ...], Field(max_length=2)] = ()
+
+    def validates(self, epoch: int) -> bool:
+        """Whether an epoch, counted from 1, is followed by validation."""
+        return epoch % self.validate_every == 0 or epoch >= self.epochs
 
 
 class EvaluationConfig(Section):

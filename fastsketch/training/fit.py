@@ -231,7 +231,7 @@ def _validate(trainer: Trainer, data: TrainingData, stop: StopController) -> tup
     """
     started, scores = perf_counter(), None
     with stop.at_once(trainer.world.size == 1):  # several processes can part ways only where they meet
-        if data.val is not None:
+        if data.val is not None and trainer.recipe.training.validates(trainer.state.epoch + 1):
             scores = trainer.validate(data.val)
             stop.validation_seconds = perf_counter() - started
     return scores, perf_counter() - started

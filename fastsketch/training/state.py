@@ -92,19 +92,21 @@ class TrainState:
         """The epoch's steps are done and validated, with this top-1 in [0, 1].
 
         Returns:
-            Whether it is the best epoch so far, which without validation each one is.
+            Whether it is the best epoch so far, which each one is before the first that is validated.
         """
         self.epoch, self.steps, self.seconds = self.epoch + 1, 0, 0.0
         self.loss_sum.zero_()
-        improved = top1 is None or top1 > self.best_top1
-        if top1 is not None and improved:
+        if top1 is None:
+            return not self.best_epoch
+        improved = top1 > self.best_top1
+        if improved:
             self.best_top1, self.best_epoch = top1, self.epoch
         return improved
 
 
 def is_over(epoch: int, best_epoch: int, config: TrainingConfig) -> bool:
     """Whether no epoch comes after so many: all are done, or the best one (0 for none) is too long ago."""
-    waited = epoch - best_epoch if best_epoch else 0
+    waited = epoch - best_epoch if best_epoch and config.validates(epoch) else 0  # an epoch unseen may be better
     return epoch >= config.epochs or (config.patience is not None and waited >= config.patience)
 
 

@@ -256,7 +256,7 @@ class Trainer:
         """Go on to the next epoch.
 
         Args:
-            scores: Of the epoch that was trained; None without validation, where each epoch is the best so far.
+            scores: Of the epoch that was trained; None without validation.
             seconds: What validation took.
 
         Returns:

@@ -10,13 +10,13 @@ from fastsketch_benchmarks.speedrun import Race, Result
 
 
 def test_everything_is_counted() -> None:
-    result = Result("warm", 0, 10.0, 200.0, [0.5, 0.7], [90.0, 210.0])
+    result = Result("warm", 0, 10.0, 200.0, [0.5, 0.7], [90.0, 210.0], [])
     assert result.seconds == 210
 
 
 def test_a_command_that_fails_is_no_result(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r"fastsketch convert nowhere .*: error: nowhere: no such file"):
-        Race(tmp_path, quick=True)._seconds("convert", "nowhere", str(tmp_path / "data"))
+        Race(tmp_path, quick=True)._run("convert", "nowhere", str(tmp_path / "data"))
 
 
 @pytest.mark.slow
@@ -31,5 +31,6 @@ def test_a_run_goes_from_raw_files_to_top1(
     for each in record["runs"]:
         assert each["seconds"] == each["convert_seconds"] + each["train_seconds"] > each["reached"][-1] - 1e-6
         assert len(each["top1"]) == len(each["reached"]) == 1
+        assert any("compiled (default)" in line for line in each["told"])
     assert record["runs"][0]["top1"] == record["runs"][1]["top1"]  # the same training, compiled anew and not
     assert path.with_suffix(".png").stat().st_size > 10_000

@@ -129,6 +129,27 @@ def test_an_interrupted_run_resumes_bit_for_bit(shapes: Path, tmp_path: Path, st
     assert all(torch.equal(expected[key], actual[key]) for key in expected)
 
 
+@pytest.mark.parametrize("stopped", [1, 2, 3, 4])
+def test_validation_every_other_epoch_survives_an_interruption(shapes: Path, tmp_path: Path, stopped: int) -> None:
+    every, rare = (recipe(shapes, 5, f"training.validate_every={n}") for n in (1, 2))
+    expected = fit(every, tmp_path / "every")
+    run = Run(tmp_path / "run")
+
+    def interrupt(record: EpochRecord) -> None:
+        if record.epoch == stopped:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(rare, run, on_epoch=interrupt)
+    load_model(run.best)
+    records = fit(run.recipe(), run, resume=True)
+    assert [record.val_loss for record in records] == [
+        record.val_loss if record.epoch in (2, 4, 5) else None for record in expected
+    ]
+    best = max((record for record in records if record.val_top1 is not None), key=lambda record: record.val_top1)
+    assert evaluate_run(run, checkpoint="best", device="cpu").scores.top1 == best.val_top1
+
+
 def test_a_run_interrupted_in_its_first_epoch_starts_over(shapes: Path, tmp_path: Path) -> None:
     def interrupt(epoch: int, step: int, steps: int) -> None:
         raise KeyboardInterrupt

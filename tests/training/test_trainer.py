@@ -17,7 +17,7 @@ from torch import nn
 
 from fastsketch.augment import SketchAugment
 from fastsketch.augment.params import AugmentParams
-from fastsketch.config import Recipe
+from fastsketch.config import Recipe, TrainingConfig
 from fastsketch.errors import FastSketchError
 from fastsketch.training import trainer as assembly
 from fastsketch.training.checks import check_data
@@ -30,6 +30,7 @@ from fastsketch.training.phases import Phase
 from fastsketch.training.run.directory import Run
 from fastsketch.training.run.metrics import EpochRecord
 from fastsketch.training.run.resume import saved_states
+from fastsketch.training.state import is_over
 from fastsketch.training.trainer import Trainer
 from fastsketch.training.validation import Scores, accuracy_metrics, validate
 
@@ -287,6 +288,31 @@ def test_the_end_of_an_epoch_is_recorded_and_the_best_remembered(data: Path) -> 
         found.append((record.epoch, record.step, improved, trainer.state.best_epoch, trainer.state.best_top1))
     assert found == [(1, 3, True, 1, 0.25), (2, 6, True, 2, 0.5), (3, 9, False, 2, 0.5), (4, 12, False, 2, 0.5)]
     assert trainer.is_over  # two epochs without a better one
+
+
+def test_only_every_nth_epoch_and_the_last_are_validated_and_count(data: Path) -> None:
+    trainer, splits = opened(recipe(data, "training.epochs=7", "training.validate_every=3", "schedule.name=constant"))
+    found = []
+    for top1 in (None, None, 0.25, None, None, 0.125, 0.5):
+        trainer.enter_phase()
+        list(trainer.train_epoch(splits.train))
+        validates = trainer.recipe.training.validates(trainer.state.epoch + 1)
+        _, improved = trainer.end_epoch(None if top1 is None else Scores(1.5, top1, 0.75))
+        found.append((validates, improved, trainer.state.best_epoch, trainer.state.best_top1))
+    assert found == [
+        (False, True, 0, -1),  # nothing is known to be better
+        (False, True, 0, -1),
+        (True, True, 3, 0.25),
+        (False, False, 3, 0.25),
+        (False, False, 3, 0.25),
+        (True, False, 3, 0.25),
+        (True, True, 7, 0.5),
+    ]
+
+
+def test_patience_waits_for_an_epoch_that_is_validated() -> None:
+    config = TrainingConfig(epochs=100, validate_every=4, patience=3)
+    assert [epoch for epoch in range(4, 20) if is_over(epoch, 4, config)] == [8, 12, 16]
 
 
 def test_without_validation_every_epoch_is_the_best_so_far(data: Path) -> None:

@@ -25,6 +25,7 @@ CHANGEABLE = {
     "training.device",
     "training.compile",
     "training.micro_batch",
+    "training.validate_every",
     "training.patience",
     "training.max_minutes",
     "training.save_minutes",

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -213,3 +217,35 @@ def test_inductor_gives_what_eager_gives(mode: str) -> None:
     ours = step.probe(batch, params, seed=0)
     assert ours.loss == pytest.approx(eager.loss, abs=1e-5)
     assert ours.grad_norm == pytest.approx(eager.grad_norm, rel=1e-4)
+
+
+@pytest.mark.slow
+def test_what_another_process_compiled_is_found_unless_a_gradient_of_ours_is_another(tmp_path: Path) -> None:
+    """Two processes compile the same step; in the third the backward pass of a function alone is another."""
+    program = """
+import sys, torch
+from torch._dynamo.utils import counters
+from fastsketch.training.execution.compile import _caching_all
+
+class Scaled(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.sin()
+    @staticmethod
+    def backward(ctx, grad):
+        return grad * FACTOR
+
+FACTOR = float(sys.argv[1])
+x = torch.ones(8, requires_grad=True)
+with _caching_all():
+    torch.compile(lambda x: Scaled.apply(x).sum())(x).backward()
+print(counters["aot_autograd"]["autograd_cache_hit"], x.grad[0].item())
+"""
+    environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", program, factor], env=environment, check=True, capture_output=True, text=True
+        ).stdout.split()
+        for factor in ("2", "2", "3")
+    ]
+    assert found == [["0", "2.0"], ["1", "2.0"], ["0", "3.0"]]
