@@ -52,7 +52,7 @@ class Result:
         train_seconds: And of this one.
         top1: Of each epoch that was validated, in [0, 1].
         reached: Seconds from the start of `convert` to the end of each of these validations.
-        told: What the training said line by line: whether it was compiled is there, and how fast.
+        compiled: What the training said of compiling, a line a size: whether it was, and how fast a step is.
     """
 
     cache: str
@@ -61,7 +61,7 @@ class Result:
     train_seconds: float
     top1: list[float]
     reached: list[float]
-    told: list[str]
+    compiled: list[str]
 
     @property
     def seconds(self) -> float:
@@ -128,7 +128,7 @@ class Race:
         convert = ["convert", str(self._sketches), str(data), "--size", str(self._size), *self._split]
         train = ["train", str(data), "--recipe", RECIPE, "--seed", str(seed), "--out", str(place.root), *self._options]
         converted, _ = self._run(*convert)
-        trained, told = self._run(*train, "--set", "training.compile=default")
+        trained, said = self._run(*train, "--set", "training.compile=default")
         records = read_records(place.metrics)
         seconds = [record.seconds for record in records]
         begun = converted + trained - sum(seconds)  # what is saved after the last epoch is under a second
@@ -136,7 +136,8 @@ class Race:
         validated = {
             end: record.val_top1 for end, record in zip(ends, records, strict=True) if record.val_top1 is not None
         }
-        return Result(cache, seed, converted, trained, list(validated.values()), list(validated), told)
+        compiled = [line for line in said if line.startswith(("compiled", "not compiled"))]
+        return Result(cache, seed, converted, trained, list(validated.values()), list(validated), compiled)
 
     def _run(self, *command: str) -> tuple[float, list[str]]:
         """Seconds that a command of ours took, and what it said; a user's own caches are not asked."""
