@@ -133,11 +133,10 @@ class Race:
         seconds = [record.seconds for record in records]
         begun = converted + trained - sum(seconds)  # what is saved after the last epoch is under a second
         ends = list(accumulate(seconds, initial=begun))[1:]
-        validated = {
-            end: record.val_top1 for end, record in zip(ends, records, strict=True) if record.val_top1 is not None
-        }
+        reached = [end for end, record in zip(ends, records, strict=True) if record.val_top1 is not None]
+        top1 = [record.val_top1 for record in records if record.val_top1 is not None]
         compiled = [line for line in said if line.startswith(("compiled", "not compiled"))]
-        return Result(cache, seed, converted, trained, list(validated.values()), list(validated), compiled)
+        return Result(cache, seed, converted, trained, top1, reached, compiled)
 
     def _run(self, *command: str) -> tuple[float, list[str]]:
         """Seconds that a command of ours took, and what it said; a user's own caches are not asked."""

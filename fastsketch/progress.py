@@ -193,7 +193,8 @@ class TrainingDisplay:
     """
 
     def __init__(self, recipe: Recipe, screen: Screen, clock: Callable[[], float] = monotonic) -> None:
-        self._recipe = recipe
+        self._training = recipe.training
+        self._validates = recipe.data.train_split == "train"
         self._clock = clock
         self._bar = progress_bar(screen)
         self._task = self._bar.add_task("preparing", total=None, note="")
@@ -224,20 +225,20 @@ class TrainingDisplay:
         now, done = self._clock(), (epoch - 1) * steps + step
         if self._began is None:
             self._began = now, done
-        epochs = self._recipe.training.epochs
-        standing = self._standing(now, done, epochs * steps)
+        epochs = self._training.epochs
         if not self._bar.disable and (now - self._shown >= BAR_SECONDS or step == steps):
             self._shown = now
-            validates = self._recipe.data.train_split == "train" and self._recipe.training.validates(epoch)
+            validating = step == steps and self._validates and self._training.validates(epoch)
             self._bar.update(
                 self._task,
                 description=f"epoch {epoch}/{epochs}",
                 completed=step,
                 total=steps,
-                note=", ".join(["validating"] if validates and step == steps else standing),
+                note=", ".join(["validating"] if validating else self._standing(now, done, epochs * steps)),
             )
         elif self._bar.disable and now - self._told >= LINE_SECONDS:
             self._told = now
+            standing = self._standing(now, done, epochs * steps)
             self._say(", ".join([f"epoch {epoch}/{epochs}", f"step {step:,}/{steps:,}", *standing]), style="dim")
 
     def on_epoch(self, record: EpochRecord) -> None:

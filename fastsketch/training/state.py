@@ -89,7 +89,7 @@ class TrainState:
         return is_over(self.epoch, self.best_epoch, config)
 
     def next_epoch(self, top1: float | None) -> bool:
-        """The epoch's steps are done and validated, with this top-1 in [0, 1].
+        """The epoch's steps are done; validated, it has this top-1 in [0, 1], and None if it was not.
 
         Returns:
             Whether it is the best epoch so far, which each one is before the first that is validated.
