@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import accumulate
 from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -30,6 +31,7 @@ from rich.progress import (
 from rich.text import Text
 
 from fastsketch.errors import one_line
+from fastsketch.training.progressive_resize import image_size_at
 
 if TYPE_CHECKING:
     from fastsketch.config import Recipe
@@ -202,7 +204,8 @@ class TrainingDisplay:
         beside = not self._bar.disable and screen.lines.is_terminal
         self._lines: Console | None = screen.bar if beside else screen.lines
         self._loss: float | None = None
-        self._began: tuple[float, int] | None = None
+        self._began: tuple[float, float] | None = None
+        self._work_before = _work_before_epochs(recipe.training.epochs, recipe.training.image_sizes)
         self._shown = self._told = clock()
         self._headed = False
 
@@ -222,7 +225,8 @@ class TrainingDisplay:
 
     def on_step(self, epoch: int, step: int, steps: int) -> None:
         """Show how far it is."""
-        now, done = self._clock(), (epoch - 1) * steps + step
+        now, before = self._clock(), self._work_before
+        done = before[epoch - 1] + (before[epoch] - before[epoch - 1]) * step / steps
         if self._began is None:
             self._began = now, done
         epochs = self._training.epochs
@@ -234,11 +238,11 @@ class TrainingDisplay:
                 description=f"epoch {epoch}/{epochs}",
                 completed=step,
                 total=steps,
-                note=", ".join(["validating"] if validating else self._standing(now, done, epochs * steps)),
+                note=", ".join(["validating"] if validating else self._standing(now, done)),
             )
         elif self._bar.disable and now - self._told >= LINE_SECONDS:
             self._told = now
-            standing = self._standing(now, done, epochs * steps)
+            standing = self._standing(now, done)
             self._say(", ".join([f"epoch {epoch}/{epochs}", f"step {step:,}/{steps:,}", *standing]), style="dim")
 
     def on_epoch(self, record: EpochRecord) -> None:
@@ -252,13 +256,13 @@ class TrainingDisplay:
         self._say(f"{record.epoch:5d}  {record.train_loss:10.4f}  {val}  {record.images_per_second:8,.0f}")
         self._loss, self._told = None, self._clock()
 
-    def _standing(self, now: float, done: int, steps: int) -> list[str]:
-        """The loss and the time left, by what the steps took so far, validation included: as far as they are known."""
+    def _standing(self, now: float, done: float) -> list[str]:
+        """The loss and the time left, by what the work so far took, validation included: as far as they are known."""
         standing = [] if self._loss is None else [f"loss {self._loss:.4f}"]
         assert self._began is not None
         began, first = self._began
         if done > first:
-            standing.append(f"{duration((now - began) / (done - first) * (steps - done))} left")
+            standing.append(f"{duration((now - began) / (done - first) * (self._work_before[-1] - done))} left")
         return standing
 
     def _say(self, text: str, style: str | None = None) -> None:
@@ -267,6 +271,16 @@ class TrainingDisplay:
                 self._lines.print(text, style=style)
             except OSError:
                 self._lines = None
+
+
+def _work_before_epochs(epochs: int, image_sizes: Sequence[int]) -> list[int]:
+    """The work before each epoch, and at last that of all, in pixels of an image.
+
+    A step takes as long as its images are large: 593 ms at 128 px and 1,347 at 192, 2.27 times for 2.25 (EfficientNet
+    on two CPU cores). By steps alone a run that begins small has a third of the time left that it takes.
+    """
+    sides = (image_size_at(epoch, epochs, image_sizes, 1) for epoch in range(epochs))
+    return [0, *accumulate(side**2 for side in sides)]
 
 
 def duration(seconds: float) -> str:

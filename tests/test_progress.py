@@ -123,6 +123,15 @@ def test_the_time_left_waits_for_a_second_step() -> None:
     assert file.getvalue() == "epoch 1/1, step 1/10\n"
 
 
+def test_larger_images_take_longer() -> None:
+    """After half of an epoch at 64 px, a tenth of a run of two whose second is at 128 px: by steps it is a quarter."""
+    file = io.StringIO()
+    with display(file, 25.0, **{"training.epochs": 2, "training.image_sizes": [64, 128]}) as training:
+        for step in range(1, 4):
+            training.on_step(1, step, 6)
+    assert file.getvalue() == "epoch 1/2, step 3/6, 11 min left\n"  # two steps took 50 s, 27 such are left
+
+
 @pytest.mark.parametrize(
     ("seconds", "said"), [(0, "0 s"), (89, "89 s"), (100, "2 min"), (3600, "60 min"), (3 * 3600, "3.0 h")]
 )
