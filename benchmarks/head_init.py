@@ -4,7 +4,7 @@
 
 The first classes of TU-Berlin (or our drawn sketches), fine-tuned from ImageNet weights, if `$FASTSKETCH_DATA/weights/`
 has them, else from scratch, with each way to begin, for so many epochs and with several seeds; everything else is the
-recipe `cpu-quarter` at one size. Each way has the learning rate that was best for it in trials of two epochs. Without
+recipe `cpu-quarter` at one size, with nothing frozen and a rate that falls to 0. Each way has the learning rate that was best for it in trials of two epochs. Without
 an epoch the solved classifier is all. On a CPU each core trains a run of its own; the seconds are those of a core, with
 validation after every epoch, and the pass that solves. `--quick` only shows that it runs.
 
@@ -57,7 +57,7 @@ WHOLE = Study("tf_efficientnet_lite0", size=72, classes=50, epochs=(1, 2, 4, 8),
 
 SOLVED: Mapping[str, object] = {"model__head_init": "ridge"}
 WAYS: Mapping[str, Mapping[str, object]] = {
-    "random": {"optimizer__lr": 1.2e-3},
+    "random": {"model__head_init": "random", "optimizer__lr": 1.2e-3},
     "ridge, norm by the batch": {**SOLVED, "model__freeze_norm": False, "optimizer__lr": 1.2e-3},
     "ridge": {**SOLVED, "optimizer__lr": 5e-4},
 }
@@ -121,9 +121,12 @@ def one_run(
         data__path=dataset,
         model__name=study.model,
         model__weights=weights,
+        model__freeze_stages=0,
+        schedule__min_lr=0,
         training__epochs=epochs,
         training__seed=seed,
         training__image_sizes=[],
+        training__validate_every=1,
         **WAYS.get(way, SOLVED),
     )
     run, started = Run(folder / f"{way} {epochs} {seed}"), process_time()

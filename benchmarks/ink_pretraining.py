@@ -216,8 +216,10 @@ def _teacher(how: Pretraining, folder: Path) -> tuple[Teacher, Known]:
         data__path=labelled_dataset(folder, how.size, how.classes),
         model__weights=imagenet_weights(TEACHER),
         model__head_init="ridge",
+        model__freeze_stages=0,
         augment__normalize="standard",
         optimizer__lr=how.teacher_lr,
+        schedule__min_lr=0,
         training__epochs=how.teacher_epochs,
         training__image_sizes=[round(how.size * share) for share in TEACHER_SIZES],
     )
