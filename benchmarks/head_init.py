@@ -2,11 +2,12 @@
 
     fastsketch bench head_init
 
-The first classes of TU-Berlin (or our drawn sketches), fine-tuned from ImageNet weights, if `$FASTSKETCH_DATA/weights/`
-has them, else from scratch, with each way to begin, for so many epochs and with several seeds; everything else is the
-recipe `cpu-quarter` at one size, with nothing frozen and a rate that falls to 0. Each way has the learning rate that was best for it in trials of two epochs. Without
-an epoch the solved classifier is all. On a CPU each core trains a run of its own; the seconds are those of a core, with
-validation after every epoch, and the pass that solves. `--quick` only shows that it runs.
+The first classes of TU-Berlin (or our drawn sketches), fine-tuned from ImageNet weights, if
+`$FASTSKETCH_DATA/weights/` has them, else from scratch, with each way to begin, for so many epochs and with several
+seeds; everything else is the recipe `cpu-quarter` at one size, with nothing frozen and a rate that falls to 0. Each
+way has the learning rate that was best for it in trials of two epochs. Without an epoch the solved classifier is all.
+On a CPU each core trains a run of its own; the seconds are those of a core, with validation after every epoch, and
+the pass that solves. `--quick` only shows that it runs.
 
 | way                      | the classifier begins | batch normalisation        | peak learning rate |
 |--------------------------|-----------------------|----------------------------|--------------------|
