@@ -184,6 +184,7 @@ def plot(path: Path, table: Mapping[str, Mapping[str, float]], title: str) -> No
     )
     axes.axvline(0, color="0.2", linewidth=1)
     axes.invert_yaxis()
-    axes.set(title=f"Choices: {title}", xlabel="points of top-1 above the recipe, seed by seed")
+    figure.suptitle(f"Choices: {title}")
+    axes.set(xlabel="points of top-1 above the recipe, seed by seed")
     axes.grid(axis="x", alpha=0.25)
     save_figure(path, figure)
