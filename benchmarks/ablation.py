@@ -19,41 +19,32 @@ means do. On a CPU each core trains a run of its own, which is a fifth faster th
 from __future__ import annotations
 
 import statistics
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
-from rich.console import Console
 
-from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.recipes import load_recipe
 from fastsketch.training.fit import fit
 from fastsketch.training.run.directory import Run
 from fastsketch.training.run.metrics import best_record
 
-from .common import processes_at_once, results_of, write_results
-from .originals import imagenet_weights, labelled_dataset
+from .common import write_results
 from .plots import save_figure
+from .studies import Study, console, train_all
 
-console = Console(highlight=False)
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ablation(Study):
+    """With epochs."""
 
-@dataclass(frozen=True, slots=True)
-class Study:
-    """How large everything is."""
-
-    model: str
-    size: int
-    classes: int
     epochs: int
-    seeds: int
 
 
-QUICK = Study("test_efficientnet", size=32, classes=6, epochs=1, seeds=2)
-WHOLE = Study("tf_efficientnet_lite0", size=72, classes=50, epochs=8, seeds=3)
+QUICK = Ablation(model="test_efficientnet", size=32, classes=6, epochs=1, seeds=2)
+WHOLE = Ablation(model="tf_efficientnet_lite0", size=72, classes=50, epochs=8, seeds=3)
 
 AFFINE = {"rotation": 15, "translation": 0.1, "scale": (0.9, 1.1), "shear": 5, "flip": 0.5}
 MIX = {"mixup": 1, "cutmix": 1, "mix_probability": 0.5, "cutmix_share": 0.5}
@@ -92,36 +83,19 @@ def run(out: Path, *, quick: bool = False) -> Path:
         quick: Small and few, to see that it runs.
     """
     study = QUICK if quick else WHOLE
-    results: list[Result] = []
-    with tempfile.TemporaryDirectory() as temporary:
-        root = Path(temporary)
-        dataset = labelled_dataset(root, study.size, study.classes)
-        weights = imagenet_weights(study.model)
-        trainings = [
-            (study, dataset, weights, rung, seed, root / f"{seed} {rung}")
-            for seed in range(study.seeds)
-            for rung in RUNGS
-        ]
-        for result in results_of(one_run, trainings):
-            results.append(result)
-            console.print(_line(result))
-        metadata = DatasetMetadata.load(dataset)
+    asked = [(rung, seed) for seed in range(study.seeds) for rung in RUNGS]
+    results, settings, title = train_all(study, one_run, asked, _line)
     table = summary(results)
     for name, row in table.items():
         console.print(f"{name:16} " + "  ".join(f"{key} {value:.4f}" for key, value in row.items()))
-    sketches = {split: metadata.split(split).samples for split in ("train", "val")}
-    settings = {
-        **asdict(study), "classes": len(metadata.classes), **sketches, "pretrained": weights is not None,
-        "rungs": dict(RUNGS), "processes": processes_at_once(), "quick": quick,
-    }  # fmt: skip
+    settings |= {"rungs": dict(RUNGS), "quick": quick}
     records = [asdict(result) for result in results]
     path = write_results(out, "ablation", settings, [], runs=records, summary=table)
-    title = f"{study.model}, {sketches['val']} sketches of {len(metadata.classes)} classes"
     plot(path.with_suffix(".png"), results, title)
     return path
 
 
-def one_run(study: Study, dataset: Path, weights: Path | None, rung: str, seed: int, folder: Path) -> Result:
+def one_run(study: Ablation, dataset: Path, weights: Path | None, folder: Path, rung: str, seed: int) -> Result:
     """Train the recipe `quick` on one rung with one seed, on one core."""
     torch.set_num_threads(1)
     recipe = load_recipe(
@@ -134,7 +108,7 @@ def one_run(study: Study, dataset: Path, weights: Path | None, rung: str, seed: 
         training__seed=seed,
         **{f"augment__{key}": value for key, value in RUNGS[rung].items()},
     )
-    records = fit(recipe, Run(folder))
+    records = fit(recipe, Run(folder / f"{seed} {rung}"))
     last, best = records[-1], best_record(records)
     assert last.val_top1 is not None
     assert last.val_loss is not None

@@ -21,7 +21,6 @@ whole ones go; the seconds of a core are in the record. `--quick` only shows tha
 from __future__ import annotations
 
 import statistics
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,34 +29,26 @@ from typing import NamedTuple
 
 import torch
 from matplotlib.figure import Figure
-from rich.console import Console
 
-from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.recipes import load_recipe
 from fastsketch.training.fit import fit
 from fastsketch.training.run.directory import Run
 
-from .common import processes_at_once, results_of, write_results
-from .originals import imagenet_weights, labelled_dataset
+from .common import write_results
 from .plots import save_figure
+from .studies import Study, console, train_all
 
-console = Console(highlight=False)
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices(Study):
+    """With the size of the first epoch, and how many stages are frozen."""
 
-@dataclass(frozen=True, slots=True)
-class Study:
-    """How large everything is."""
-
-    model: str
     first_size: int
-    size: int
     frozen: int
-    classes: int
-    seeds: int
 
 
-QUICK = Study("test_efficientnet", first_size=25, size=32, frozen=2, classes=6, seeds=2)
-WHOLE = Study("tf_efficientnet_lite0", first_size=56, size=72, frozen=5, classes=40, seeds=3)
+QUICK = Choices(model="test_efficientnet", first_size=25, size=32, frozen=2, classes=6, seeds=2)
+WHOLE = Choices(model="tf_efficientnet_lite0", first_size=56, size=72, frozen=5, classes=40, seeds=3)
 
 
 class Way(NamedTuple):
@@ -99,33 +90,21 @@ def run(out: Path, *, quick: bool = False) -> Path:
         quick: Small and few, to see that it runs.
     """
     study = QUICK if quick else WHOLE
-    results: list[Result] = []
-    with tempfile.TemporaryDirectory() as temporary:
-        root = Path(temporary)
-        dataset = labelled_dataset(root, study.size, study.classes)
-        weights = imagenet_weights(study.model)
-        trainings = [(study, dataset, weights, way, seed, root) for seed in range(study.seeds) for way in WAYS]
-        for result in results_of(one_run, trainings):
-            results.append(result)
-            console.print(f"seed {result.seed}  {result.way:18} {result.top1:.2%} in {result.seconds:.0f} s")
-        metadata = DatasetMetadata.load(dataset)
+    asked = [(way, seed) for seed in range(study.seeds) for way in WAYS]
+    results, settings, title = train_all(study, one_run, asked, _line)
     table = summary(results)
     for name, row in table.items():
         console.print(f"{name:18} " + "  ".join(f"{key} {value:.4f}" for key, value in row.items()))
-    sketches = {split: metadata.split(split).samples for split in ("train", "val")}
-    settings = {
-        **asdict(study), "classes": len(metadata.classes), **sketches, "pretrained": weights is not None,
-        "ways": {name: {**way.settings, "training__epochs": way.epochs} for name, way in WAYS.items()},
-        "processes": processes_at_once(), "quick": quick,
+    settings |= {
+        "ways": {name: {**way.settings, "training__epochs": way.epochs} for name, way in WAYS.items()}, "quick": quick,
     }  # fmt: skip
     records = [asdict(result) for result in results]
     path = write_results(out, "choices", settings, [], runs=records, summary=table)
-    title = f"{study.model}, {sketches['val']} sketches of {len(metadata.classes)} classes"
     plot(path.with_suffix(".png"), table, title)
     return path
 
 
-def one_run(study: Study, dataset: Path, weights: Path | None, way: str, seed: int, folder: Path) -> Result:
+def one_run(study: Choices, dataset: Path, weights: Path | None, folder: Path, way: str, seed: int) -> Result:
     """Train in one way with one seed, on one core."""
     torch.set_num_threads(1)
     settings, epochs = WAYS[way]
@@ -168,6 +147,10 @@ def summary(results: list[Result]) -> dict[str, dict[str, float]]:
             "seconds": statistics.mean(result.seconds for result in found),
         }
     return table
+
+
+def _line(result: Result) -> str:
+    return f"seed {result.seed}  {result.way:18} {result.top1:.2%} in {result.seconds:.0f} s"
 
 
 def plot(path: Path, table: Mapping[str, Mapping[str, float]], title: str) -> None:

@@ -19,7 +19,6 @@ the pass that solves. `--quick` only shows that it runs.
 from __future__ import annotations
 
 import statistics
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,34 +26,26 @@ from time import process_time
 
 import torch
 from matplotlib.figure import Figure
-from rich.console import Console
 
 from fastsketch.evaluation import evaluate_run
-from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.recipes import load_recipe
 from fastsketch.training.fit import fit
 from fastsketch.training.run.directory import Run
 
-from .common import processes_at_once, results_of, write_results
-from .originals import imagenet_weights, labelled_dataset
+from .common import write_results
 from .plots import save_figure
+from .studies import Study, train_all
 
-console = Console(highlight=False)
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heads(Study):
+    """With the numbers of epochs."""
 
-@dataclass(frozen=True, slots=True)
-class Study:
-    """How large everything is."""
-
-    model: str
-    size: int
-    classes: int
     epochs: tuple[int, ...]
-    seeds: int
 
 
-QUICK = Study("test_efficientnet", size=32, classes=6, epochs=(1,), seeds=2)
-WHOLE = Study("tf_efficientnet_lite0", size=72, classes=50, epochs=(1, 2, 4, 8), seeds=3)
+QUICK = Heads(model="test_efficientnet", size=32, classes=6, epochs=(1,), seeds=2)
+WHOLE = Heads(model="tf_efficientnet_lite0", size=72, classes=50, epochs=(1, 2, 4, 8), seeds=3)
 
 SOLVED: Mapping[str, object] = {"model__head_init": "ridge"}
 WAYS: Mapping[str, Mapping[str, object]] = {
@@ -84,35 +75,18 @@ def run(out: Path, *, quick: bool = False) -> Path:
         quick: Small and few, to see that it runs.
     """
     study = QUICK if quick else WHOLE
-    results: list[Result] = []
-    with tempfile.TemporaryDirectory() as temporary:
-        root = Path(temporary)
-        dataset = labelled_dataset(root, study.size, study.classes)
-        weights = imagenet_weights(study.model)
-        asked = [(ALONE, 0, 0)]
-        asked += [(way, epochs, seed) for epochs in study.epochs for seed in range(study.seeds) for way in WAYS]
-        for result in results_of(one_run, [(study, dataset, weights, *each, root) for each in asked]):
-            results.append(result)
-            console.print(
-                f"{result.way:25} {result.epochs} epochs, seed {result.seed}: "
-                f"{result.top1:.2%} in {result.seconds:.0f} s"
-            )
-        metadata = DatasetMetadata.load(dataset)
+    asked: list[tuple[str, int, int]] = [(ALONE, 0, 0)]
+    asked += [(way, epochs, seed) for epochs in study.epochs for seed in range(study.seeds) for way in WAYS]
+    results, settings, title = train_all(study, one_run, asked, _line)
     table = summary(results)
-    sketches = {split: metadata.split(split).samples for split in ("train", "val")}
-    settings = {
-        **asdict(study), "classes": len(metadata.classes), **sketches, "pretrained": weights is not None,
-        "ways": {name: dict(way) for name, way in WAYS.items()}, "processes": processes_at_once(), "quick": quick,
-    }  # fmt: skip
+    settings |= {"ways": {name: dict(way) for name, way in WAYS.items()}, "quick": quick}
     path = write_results(out, "head_init", settings, [], runs=[asdict(result) for result in results], summary=table)
-    plot(
-        path.with_suffix(".png"), table, f"{study.model}, {sketches['val']} sketches of {len(metadata.classes)} classes"
-    )
+    plot(path.with_suffix(".png"), table, title)
     return path
 
 
 def one_run(
-    study: Study, dataset: Path, weights: Path | None, way: str, epochs: int, seed: int, folder: Path
+    study: Heads, dataset: Path, weights: Path | None, folder: Path, way: str, epochs: int, seed: int
 ) -> Result:
     """Train in one way with one seed, on one core."""
     torch.set_num_threads(1)
@@ -153,6 +127,10 @@ def summary(results: list[Result]) -> dict[str, dict[int, dict[str, float]]]:
             row |= {"std": statistics.stdev(scores), "over": statistics.mean(over), "over_std": statistics.stdev(over)}
         table.setdefault(way, {})[epochs] = row
     return table
+
+
+def _line(result: Result) -> str:
+    return f"{result.way:25} {result.epochs} epochs, seed {result.seed}: {result.top1:.2%} in {result.seconds:.0f} s"
 
 
 def plot(path: Path, table: dict[str, dict[int, dict[str, float]]], title: str) -> None:

@@ -12,7 +12,7 @@ from .console import console, plain
 SHARED = (
     *("ceilings", "common", "cubins", "drawings", "epochs", "gpu_bench", "gpu_parts", "gpu_training"),
     *("ink_pretraining", "ink_study", "loops", "lowered", "lowered_step", "originals", "plots", "pretended", "rivals"),
-    *("sixty_lines", "steps", "traced", "watch"),
+    *("sixty_lines", "steps", "studies", "traced", "watch"),
 )
 """Modules beside the benchmarks that are none."""
 
