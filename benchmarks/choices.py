@@ -62,16 +62,14 @@ class Way(NamedTuple):
 
 
 RECIPE = "as the recipe"
-FLIPS_ALONE = {"augment__rotation": 0, "augment__translation": 0, "augment__scale": (1, 1), "augment__shear": 0}
-AFFINE = {"augment__rotation": 10, "augment__translation": 0.05, "augment__scale": (0.9, 1.1), "augment__shear": 5}
-"""As the recipe had it."""
-
 WAYS: Mapping[str, Way] = {
     RECIPE: Way({}),
     "nothing frozen": Way({"model__freeze_stages": 0}, epochs=2),
     "one size": Way({"training__image_sizes": []}),
     "solved classifier": Way({"model__head_init": "ridge", "optimizer__lr": 5e-4}),
-    "flips alone": Way(FLIPS_ALONE),
+    "flips alone": Way(
+        {"augment__rotation": 0, "augment__translation": 0, "augment__scale": (1, 1), "augment__shear": 0}
+    ),
     "no moving average": Way({"training__ema": 0, "schedule__min_lr": 0}),
     "batches of 64": Way({"data__batch_size": 64}),
 }
@@ -125,7 +123,10 @@ def one_run(study: Choices, dataset: Path, weights: Path | None, folder: Path, w
             "training__seed": seed,
             "training__image_sizes": [study.first_size, study.size, study.size],
             "training__precision": "float32",
-            **AFFINE,
+            "augment__rotation": 10,
+            "augment__translation": 0.05,
+            "augment__scale": (0.9, 1.1),
+            "augment__shear": 5,
             **settings,
         },
     )
