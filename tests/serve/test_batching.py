@@ -53,7 +53,7 @@ def test_each_gets_its_own_answer_and_batches_are_bounded() -> None:
 
 
 def test_one_alone_does_not_wait_and_one_in_company_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batching, "PATIENCE", 5.0)
+    monkeypatch.setattr(batching, "PATIENCE", 60.0)
 
     async def test(batcher: Batcher[int, int], batches: list[list[int]], go: Event) -> None:
         began = monotonic()
@@ -66,7 +66,7 @@ def test_one_alone_does_not_wait_and_one_in_company_does(monkeypatch: pytest.Mon
             assert batches == [[1]]
         assert [await first, await second] == [4, 9]
         assert batches == [[1], [2, 3]]
-        assert monotonic() - began < 4
+        assert monotonic() - began < 30
 
     run(test)
 
