@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import json
 import os
 import shutil
@@ -135,6 +136,8 @@ def fork(function: Callable[[], object], report: Path | None = None, **environme
     """
     if child := os.fork():
         return child
+    # What this process left in cycles is not the child's to end: DALI's pipelines want the threads that stayed behind.
+    gc.freeze()
     code = 70
     try:
         signal.alarm(LIMIT)
