@@ -16,7 +16,8 @@ from fastsketch.training.optim import FUSED
 LARGEST = 1e30
 """No setting of an optimizer is so large, not infinite, and a number."""
 
-COUNTERS = ("epoch", "steps", "seconds", "best_top1", "best_epoch")
+PLAIN = ("epoch", "steps", "seconds", "best_top1", "best_epoch", "compiled")
+"""What is a plain value."""
 
 
 @dataclass
@@ -34,6 +35,7 @@ class TrainState:
         seconds: Time spent in those steps.
         best_top1: Best validation top-1 so far, in [0, 1]; -1 before the first.
         best_epoch: Its epoch, counted from 1.
+        compiled: Whether the last step ran compiled; None before the first, where that was not tried, and on a GPU.
     """
 
     model: nn.Module
@@ -46,6 +48,7 @@ class TrainState:
     seconds: float = 0.0
     best_top1: float = -1.0
     best_epoch: int = 0
+    compiled: bool | None = None
 
     @property
     def eval_model(self) -> nn.Module:
@@ -64,7 +67,7 @@ class TrainState:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "loss_sum": loss_sum,
-            **{name: getattr(self, name) for name in COUNTERS},
+            **{name: getattr(self, name) for name in PLAIN},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -81,7 +84,7 @@ class TrainState:
         if state["scaler"]:  # empty where the loss needed no scale
             self.scaler.load_state_dict(state["scaler"])
         self.loss_sum.fill_(state["loss_sum"])
-        for name in COUNTERS:
+        for name in PLAIN:
             setattr(self, name, state[name])
 
     def is_over(self, config: TrainingConfig) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -37,6 +38,8 @@ from fastsketch.training.state import TrainState
 from fastsketch.training.step_params import StepParams
 from fastsketch.training.tokens import apply_tokens, resolve_tokens
 from fastsketch.training.validation import Scores, accuracy_metrics, validate
+
+log = logging.getLogger(__name__)
 
 
 class Trainer:
@@ -119,6 +122,7 @@ class Trainer:
             self.state.optimizer, recipe.schedule, epochs=config.epochs, steps_per_epoch=self.steps_per_epoch
         )
         self.phase: Phase | None = None
+        self._compiled: bool | None = None
         self._metrics = accuracy_metrics(classes).to(device)
 
     @property
@@ -175,12 +179,35 @@ class Trainer:
         if device.type == "cuda":
             fit_in_memory(step, *self.trial())  # alone: processes that wait for each other cannot run out of it apart
         step.model = self.world.wrap(self.model)
-        mode = self.execution.compile
-        if mode != "eager" and checked:
-            compile_step(step, self.augment, *self.trial(), mode, self.world)
-        elif mode != "eager":
-            step.augment, step.loss_of = compiled(self.augment, mode), compiled(step.loss_of, mode)
+        taken = self._compile(phase, checked)
+        self._compiled = taken if device.type == "cpu" else None
         self.phase = phase
+
+    def _compile(self, phase: Phase, checked: bool) -> bool | None:
+        """Compile the new step of a phase if `execution` says so; whether it is now, None if nobody asked for it.
+
+        A compiled step rounds otherwise than an eager one, and which is faster may change from start to start: on a
+        CPU, where a run that is continued has the bits of an undisturbed one, the rest of a phase runs as it began.
+        """
+        step, mode = self.step, self.execution.compile
+        if mode == "eager":
+            return None
+        if not checked:
+            step.augment, step.loss_of = compiled(self.augment, mode), compiled(step.loss_of, mode)
+            return True
+        began = self._began_compiled(phase)
+        if began is False:
+            log.info("not compiled (%s): nor was it when these epochs began", mode)
+            return False
+        return compile_step(step, self.augment, *self.trial(), mode, self.world, if_slower=began is True)
+
+    def _began_compiled(self, phase: Phase) -> bool | None:
+        """Whether steps that an earlier session did in this phase, on a CPU as here, ran compiled; None without any."""
+        state = self.state
+        if self.phase is not None or self.device.type != "cpu":
+            return None
+        last = state.epoch if state.steps else max(0, state.epoch - 1)
+        return state.compiled if Phase.of(self.recipe, last, self.dataset.size) == phase else None
 
     def trial(self) -> tuple[Batch, AugmentParams]:
         """A batch like the loader's, always the same, and parameters for it: to try a step on."""
@@ -203,6 +230,7 @@ class Trainer:
         if self.state.ema is not None:
             self.state.ema.follow(number + 1)
         self.state.steps += 1
+        self.state.compiled = self._compiled
         return loss
 
     def train_epoch(self, loader: Loader) -> Iterator[int]:

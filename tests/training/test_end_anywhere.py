@@ -20,6 +20,7 @@ from fastsketch_cli.console import console
 from packs import skip_without_library
 
 from fastsketch.training import trainer
+from fastsketch.training.execution.step import TrainStep
 from fastsketch.training.run import stop as stopping
 from fastsketch.training.run.directory import Run
 from fastsketch.training.run.stop import Interrupted
@@ -46,6 +47,35 @@ def test_ended_at_any_point_it_is_continued_to_the_same_bytes(
         if different := [file for file in {**expected, **found} if found.get(file) != expected.get(file)]:
             problems[number, name] = different
     assert problems == {}
+
+
+@pytest.mark.parametrize("step", [4, pytest.param(1, marks=pytest.mark.slow)], ids=["every fourth", "every"])
+@pytest.mark.parametrize("compiled", [True, False], ids=["compiled", "eager"])
+def test_what_was_compiled_stays_so_where_the_clock_says_otherwise(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compiled: bool, step: int
+) -> None:
+    """Which of the two is faster is measured in a moment, and another in each session; they round differently."""
+    config, whole = recipe(data, "training.compile=default"), tmp_path / "run"
+    faster = compiled
+
+    def compile_step(step: TrainStep, *_: object, if_slower: bool) -> bool:
+        if taken := faster or if_slower:
+            eager = step.loss_of
+            step.loss_of = lambda *arguments: eager(*arguments) * 1.001
+        return taken
+
+    monkeypatch.setattr(trainer, "compile_step", compile_step)
+    left = ends(config, whole)
+    expected, different = contents(whole), []
+    for name, root in left[::step]:
+        faster = compiled != Run(root).resume_path.is_file()  # nothing saved, it begins anew
+        train(config, root)
+        if contents(root) != expected:
+            different.append(name)
+    assert different == []
+    faster = not compiled
+    train(config, tmp_path / "other")
+    assert contents(tmp_path / "other") != expected
 
 
 class _Time:
@@ -151,7 +181,7 @@ def test_ctrl_c_while_compiling_is_heard_at_once(
     config = recipe(data, "training.save_minutes=5", "training.image_sizes=[16,32]", "training.compile=default")
     calls: list[float] = []
 
-    def compile_step(*_: object) -> bool:
+    def compile_step(*_: object, **__: object) -> bool:
         calls.append(time.perf_counter())
         if len(calls) == call:
             os.kill(os.getpid(), signal.SIGINT)

@@ -91,7 +91,7 @@ def test_each_phase_is_brought_into_shape_once(shapes: Path, tmp_path: Path, mon
     monkeypatch.setattr(
         trainer,
         "compile_step",
-        lambda step, augment, batch, params, mode, world: tried.append((mode, augment.preprocess.size)),
+        lambda step, augment, batch, params, mode, world, **_: tried.append((mode, augment.preprocess.size)),
     )
     overrides = [*SMALL, "training.image_sizes=[16,32]", "training.epochs=4", "training.compile=default"]
     fit(load_recipe(None, overrides, data__path=str(shapes)), Run(tmp_path / "run"))

@@ -46,7 +46,7 @@ class Saved(BaseModel):
         ema: Those of the moving average, if there is one.
         optimizer: Its state.
         scaler: That of the loss's scale; empty where it needed none.
-        loss_sum: See `TrainState`, as are the next five.
+        loss_sum: See `TrainState`, as are the next six.
         records: Of all whole epochs.
         recipe: What the run was made with.
         dataset_sha256: Checksum of what it was trained on.
@@ -66,6 +66,7 @@ class Saved(BaseModel):
     seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     best_top1: Annotated[float, Field(ge=-1, le=1)]
     best_epoch: Count
+    compiled: bool | None = None
     records: list[EpochRecord]
     recipe: Recipe
     dataset_sha256: str

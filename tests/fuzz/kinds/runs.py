@@ -111,7 +111,7 @@ def _state(rng: Random, run: Path) -> None:
         elif isinstance(state, dict):
             if rng.random() < 0.5:
                 counter = rng.choice(
-                    ("epoch", "steps", "seconds", "best_top1", "best_epoch", "format_version", "loss_sum")
+                    ("epoch", "steps", "seconds", "best_top1", "best_epoch", "compiled", "format_version", "loss_sum")
                 )
                 state[counter] = _loadable(odd(rng))
             else:
