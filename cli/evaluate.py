@@ -63,10 +63,12 @@ def evaluate_and_report(root: Path, split: str, **settings: Any) -> Evaluation:
     result = evaluate_run(root, split, **settings)
     _print_scores(root, split, result.scores)
     temperature, before, after, fitted = result.calibration
-    found = f"{temperature:.2f}, {'saved with the model' if fitted else 'which the model has'}"
-    console.print(
-        f"expected calibration error {after:.2%} with temperature {found} ({before:.2%} without)", soft_wrap=True
-    )
+    if not fitted and temperature == 1:
+        how = ", without a temperature"
+    else:
+        found = "saved with the model" if fitted else "which the model has"
+        how = f" with temperature {temperature:.2f}, {found} ({before:.2%} without)"
+    console.print(f"expected calibration error {after:.2%}{how}", soft_wrap=True)
     if not result.subject.own:
         console.print(f"another data set than the run was trained on: {plain(result.subject.folder)}", soft_wrap=True)
     table = Table("class", "images", "accuracy", "most often taken for", box=None, header_style="dim")

@@ -33,10 +33,11 @@ def convert_shown(source: Path, destination: Path | None, config: ConvertConfig,
         FastSketchError: See `convert`.
     """
     from fastsketch.conversion import add_formats
-    from fastsketch.formats.metadata import FILE_NAME
+    from fastsketch.formats.metadata import FILE_NAME, DatasetMetadata
     from fastsketch.sources.files import is_file
 
-    converted = is_file(source / FILE_NAME)
+    if (converted := is_file(source / FILE_NAME)) and not url_of(source):
+        DatasetMetadata.load(source)  # refuses a run
     more = "convert its source again with --format ffcv, dali or all"
     if destination is None:
         if not converted:
@@ -55,7 +56,9 @@ def convert_shown(source: Path, destination: Path | None, config: ConvertConfig,
     if converted:
         raise ConfigError(
             f"{written(source)} is a data set already",
-            hint=more if url_of(source) else f"add formats to it: fastsketch convert {source} --format all",
+            hint=more
+            if url_of(source)
+            else f"for another size convert the originals; for more formats: fastsketch convert {source} --format all",
         )
     _convert_new(source, destination, config, screen)
     return destination
@@ -105,12 +108,27 @@ def _made_shown(doing: str, make: Callable[..., DatasetMetadata], destination: P
         f"{metadata.size} px ({counts}){speed}",
         soft_wrap=True,
     )
+    _report_empty_splits(metadata, screen)
     _report_looks(metadata, screen)
     for skipped in metadata.skipped[:MOST_SKIPPED]:
         screen.lines.print(f"  skipped {plain(skipped.id)}: {plain(skipped.reason)}", soft_wrap=True)
     if metadata.skipped:
         screen.lines.print(f"  {len(metadata.skipped)} unreadable images skipped; dataset.json lists them all")
     return metadata
+
+
+def _report_empty_splits(metadata: DatasetMetadata, screen: Screen) -> None:
+    """Splits that were asked for, but for which no class is large enough."""
+    from fastsketch.sources.sample import SPLITS
+    from fastsketch.sources.splits import SplitSpec
+
+    made = metadata.source.split
+    parts = SplitSpec.parse(made).parts if made else ()
+    if empty := [split for split, part in zip(SPLITS, parts, strict=False) if part and split not in metadata.splits]:
+        screen.lines.print(
+            f"  no class is large enough for {' and '.join(empty)} by {made}: --split 0.6/0.2/0.2 gives them more",
+            soft_wrap=True,
+        )
 
 
 def _report_looks(metadata: DatasetMetadata, screen: Screen) -> None:

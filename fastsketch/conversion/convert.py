@@ -129,7 +129,7 @@ def carry_out(plan: Plan, place: Destination, config: ConvertConfig, progress: P
             return complete
         if there := existing(place.data, plan, config, formats):
             log.info(
-                "%s is there already, of sketches with these names: --overwrite looks at them again",
+                "%s is there already, made as asked of images with these names; --overwrite converts them anew",
                 written(place.data),
             )
             return there

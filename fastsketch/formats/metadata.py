@@ -20,12 +20,15 @@ from fastsketch.config.data import Invert
 from fastsketch.errors import ConfigError, DataError, one_line
 from fastsketch.formats.cache import fetched_metadata
 from fastsketch.formats.files import FileRecord
-from fastsketch.formats.names import FORMATS, format_names, pack_names
+from fastsketch.formats.names import COLUMNS, FORMATS, format_names, pack_names
 from fastsketch.formats.parts import Name, PartRecord
 from fastsketch.sources.sample import SPLITS
 from fastsketch.urls import url_of, written
 
 FILE_NAME = "dataset.json"
+
+RUN_FILE = "config.yaml"
+"""Of a run directory, which has a copy of its data set's `dataset.json` and none of the images."""
 
 FORMAT_VERSION = 2
 """Raised whenever an older fastsketch could not read what a newer one writes."""
@@ -196,7 +199,7 @@ class DatasetMetadata(_Model):
         """Read `folder/dataset.json`, at a URL, too.
 
         Raises:
-            ConfigError: `folder` is not a converted data set.
+            ConfigError: `folder` is not a converted data set, a run directory for one.
             DataError: A byte of the file is not as it was written, or another fastsketch wrote it; or the URL is
                 refused.
             FastSketchError: It is at a URL, which cannot be read now, and never could.
@@ -211,6 +214,22 @@ class DatasetMetadata(_Model):
                 f"{folder} is not a converted data set (it has no {FILE_NAME})",
                 hint=f"convert the raw images first: fastsketch convert {folder} DATASET",
             )
+        if (folder / RUN_FILE).is_file() and not any(folder.glob(f"*.{COLUMNS['images']}")):
+            raise ConfigError(
+                f"{folder} is a run directory, not a data set", hint="name the data set that it was trained on"
+            )
+        return cls._read(path, str(path))
+
+    @classmethod
+    def of_run(cls, folder: Path) -> DatasetMetadata:
+        """Read the copy in a run directory, of the data set that it was trained on.
+
+        Raises:
+            DataError: It is missing or damaged, or another fastsketch wrote it.
+        """
+        path = folder / FILE_NAME
+        if not path.is_file():
+            raise DataError(f"{path} is missing", hint="the command that began the run writes it anew")
         return cls._read(path, str(path))
 
     @classmethod

@@ -20,9 +20,11 @@ def check_data(recipe: Recipe) -> DatasetMetadata:
         raise ConfigError("no data set given", hint="name a converted data set: fastsketch train DATA")
     dataset = DatasetMetadata.load(folder)
     if recipe.data.train_split == "train" and "val" not in dataset.splits:
+        made = dataset.source.split
         raise ConfigError(
             f"{written(folder)} has no 'val' split, by which the best epoch is chosen",
-            hint="convert it again with --split 0.9/0.1, which divides what has no val/ folder",
+            hint="convert it again with --overwrite --split "
+            + ("0.9/0.1, which divides train/" if made is None else f"0.6/0.4: '{made}' leaves small classes none"),
         )
     images = dataset.split(recipe.data.train_split).samples
     if recipe.data.batch_size > images:

@@ -173,7 +173,8 @@ def _continue(trainer: Trainer, data: TrainingData, saved: Saved) -> list[EpochR
         lr = highest_lr(state.optimizer)
         trainer.schedule.step_update(trainer.step_number)
         now = highest_lr(state.optimizer)
-        log.info("%d epochs instead of %d: the learning rate steps from %.3g to %.3g", epochs, before, lr, now)
+        steps = f": the learning rate steps from {lr:.3g} to {now:.3g}" if now != lr else ""
+        log.info("%d epochs instead of %d%s", epochs, before, steps)
     return saved.records
 
 

@@ -143,9 +143,13 @@ def test_from_images_to_accuracy(tmp_path: Path) -> None:
     assert "\x1b" not in trained.stdout + trained.stderr
     assert (tmp_path / "run/plots/curves.png").read_bytes().startswith(b"\x89PNG")
 
+    evaluated = call("evaluate", "run", "--split", "test", cwd=tmp_path)
+    assert evaluated.returncode == 0, evaluated.stderr
+    assert "%, without a temperature\n" in evaluated.stdout
     evaluated = call("evaluate", "run", "--split", "val", cwd=tmp_path)
     assert evaluated.returncode == 0, evaluated.stderr
     assert f"top-1 {top1}," in evaluated.stdout
+    assert "saved with the model" in evaluated.stdout
     assert (tmp_path / "run/plots/confusion-best-val.png").is_file()
     table = (tmp_path / "run/evaluation/best-val-classes.csv").read_text().splitlines()
     assert len(table) == 4

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 import shutil
 from pathlib import Path
 
@@ -12,12 +13,15 @@ import torch
 from safetensors.torch import load_file
 from shapes import CLASSES, convert_shapes, write_shapes
 
-from fastsketch.config import Recipe
+import fastsketch
+from fastsketch.config import ConvertConfig, Recipe
+from fastsketch.conversion import convert_dataset
 from fastsketch.errors import ConfigError, DataError, FastSketchError
 from fastsketch.evaluation import evaluate_run
 from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.formats.pack import PackSplit
 from fastsketch.recipes import load_recipe
+from fastsketch.sources import open_source
 from fastsketch.training.fit import fit
 from fastsketch.training.run.checkpoint import load_model
 from fastsketch.training.run.directory import Run
@@ -190,8 +194,31 @@ def test_a_data_set_without_validation_is_refused_before_anything_is_loaded(tmp_
     config = recipe(convert_shapes(images, tmp_path / "dataset"), 1, f"model.weights={tmp_path / 'none.safetensors'}")
     with pytest.raises(ConfigError, match="no 'val' split") as caught:
         fit(config, Run(tmp_path / "run"))
-    assert "val/ folder" in str(caught.value)
     assert not (tmp_path / "run").exists()
+    assert "val" in converted_as_told(caught.value, images, tmp_path / "dataset").splits
+
+
+def test_classes_too_small_for_validation_are_told_of_a_split_that_gives_them_some(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = write_shapes(tmp_path / "images") / "train"
+    for path in images.rglob("*.png"):
+        if int(path.stem) > 2:
+            path.unlink()
+    fastsketch.convert(images, tmp_path / "dataset", size=32, workers=1)
+    assert "no class is large enough for val and test by 0.8/0.1/0.1" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="no 'val' split") as caught:
+        fit(recipe(tmp_path / "dataset", 1, "data.batch_size=2"), Run(tmp_path / "run"))
+    assert "val" in converted_as_told(caught.value, images, tmp_path / "dataset").splits
+
+
+def converted_as_told(error: FastSketchError, source: Path, destination: Path) -> DatasetMetadata:
+    """Converted again, with the options that the hint names."""
+    found = re.search(r"--overwrite --split ([\d./]+)", str(error.hint))
+    assert found is not None
+    return convert_dataset(
+        open_source(source), destination, ConvertConfig(size=32, workers=1, overwrite=True, split=found[1])
+    )
 
 
 def test_a_batch_larger_than_the_split_is_refused(shapes: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fastsketch import atomic
 from fastsketch.config import Recipe
-from fastsketch.errors import ConfigError, FastSketchError
+from fastsketch.errors import ConfigError, FastSketchError, one_line
 from fastsketch.formats.metadata import FILE_NAME, DatasetMetadata
 from fastsketch.formats.names import COLUMNS
 from fastsketch.locks import exclusive
@@ -115,7 +115,9 @@ class Run:
                     self.root.rmdir()
 
     def _check_new(self) -> None:
-        """Make sure that a new run writes over nothing. `config.yaml` is the first file of one that could be lost.
+        """Make sure that a new run writes over nothing, and not in among somebody's own folders, sketches for one.
+
+        `config.yaml` is the first file of a run that could be lost.
 
         Raises:
             ConfigError: It would.
@@ -124,7 +126,13 @@ class Run:
             raise ConfigError(f"{self.root} holds a run already", hint="continue it with --resume, or choose another")
         if any(self.root.glob(f"*.{COLUMNS['images']}")):
             raise ConfigError(f"{self.root} is a data set, no folder for a run", hint="choose another --out")
-        folders = (folder for folder in (self.last, self.best, self.evaluation, self.plots) if folder.is_dir())
+        folders = [folder for folder in (self.last, self.best, self.evaluation, self.plots) if folder.is_dir()]
+        for path in sorted(self.root.iterdir()):
+            if path.is_dir() and path not in folders and not path.name.startswith("."):
+                raise ConfigError(
+                    f"{self.root} is no folder for a run: it holds '{one_line(path.name, 80)}'",
+                    hint=f"choose another --out, such as {self.root / 'run'}",
+                )
         inside = (path for folder in folders for path in folder.iterdir() if not atomic.is_temporary(path))
         ours = (self.record, self.metrics, self.metrics.with_suffix(".csv"), *inside)
         in_the_way = [path for path in ours if path.exists()]
@@ -142,7 +150,7 @@ class Run:
 
     def dataset(self) -> DatasetMetadata:
         """The metadata of the data set that the run was trained on."""
-        return DatasetMetadata.load(self.root)
+        return DatasetMetadata.of_run(self.root)
 
     def create(self, recipe: Recipe, dataset: DatasetMetadata) -> None:
         """Write what the run is made with; of a run that is continued the same again, whatever became of it.

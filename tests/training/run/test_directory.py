@@ -17,8 +17,10 @@ import pytest
 import torch
 from ends import contents, recipe, train, write_data
 
+from fastsketch import convert
 from fastsketch.config import Recipe
 from fastsketch.errors import ConfigError, DataError, FastSketchError
+from fastsketch.formats.metadata import DatasetMetadata
 from fastsketch.training import trainer
 from fastsketch.training.fit import fit
 from fastsketch.training.run.directory import Run
@@ -88,10 +90,38 @@ def test_a_data_set_is_no_folder_for_a_run(data: Path, tmp_path: Path) -> None:
     assert contents(copy) == before
 
 
+@pytest.mark.parametrize("name", ["cat", "train", "export"])
+def test_a_run_does_not_go_in_among_others_folders(data: Path, tmp_path: Path, name: str) -> None:
+    """In a folder of sketches it would be taken for classes, and `convert` would take the sketches for a data set."""
+    theirs = tmp_path / "mine" / name
+    theirs.mkdir(parents=True)
+    with pytest.raises(ConfigError, match=f"mine is no folder for a run: it holds '{theirs.name}'") as caught:
+        fit(recipe(data), Run(tmp_path / "mine"))
+    assert str(tmp_path / "mine" / "run") in str(caught.value.hint)
+    assert not any(path.is_file() for path in (tmp_path / "mine").rglob("*"))
+
+
+def test_a_run_is_no_data_set(copy: Path) -> None:
+    with pytest.raises(ConfigError, match="run is a run directory, not a data set"):
+        DatasetMetadata.load(copy)
+    with pytest.raises(ConfigError, match="run is a run directory, not a data set"):
+        convert(copy, copy.parent / "out")
+    with pytest.raises(ConfigError, match="run is a run directory, not a data set"):
+        fit(recipe(copy), Run(copy.parent / "other"))
+    assert DatasetMetadata.of_run(copy) == Run(copy).dataset()
+
+
+def test_somebody_s_recipe_may_lie_in_a_data_set(data: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(data, tmp_path / "set")
+    (copy / "config.yaml").write_text("")
+    assert DatasetMetadata.load(copy) == DatasetMetadata.load(data)
+
+
 def test_what_is_in_nobody_s_way_stays(data: Path, tmp_path: Path) -> None:
     log = tmp_path / "run" / "train.log"  # `> run/train.log` makes it before the run is there
     log.parent.mkdir()
     log.write_text("a log")
+    (log.parent / ".ipynb_checkpoints").mkdir()
     fit(recipe(data), Run(log.parent))
     assert log.read_text() == "a log"
 
