@@ -16,6 +16,7 @@ from fastsketch.training.checkpointer import Checkpointer
 from fastsketch.training.checks import check_data
 from fastsketch.training.data import TrainingData, open_data
 from fastsketch.training.execution.allocator import freed_memory_kept
+from fastsketch.training.execution.config import continued_execution
 from fastsketch.training.execution.distributed import World
 from fastsketch.training.head_init import solve_head
 from fastsketch.training.optim import highest_lr
@@ -102,7 +103,8 @@ def fit(
                 run.create(recipe, dataset)
                 MetricLog(run.metrics, saved.records).mend()
             return saved.records
-        trainer = Trainer(recipe, dataset, device, world=world, pretrained=saved is None)
+        execution = None if saved is None else continued_execution(recipe, saved.execution, device)
+        trainer = Trainer(recipe, dataset, device, world=world, execution=execution, pretrained=saved is None)
         data = open_data(recipe, dataset, device, world)
         if saved is None:
             _tell_beginning(recipe)
@@ -189,8 +191,11 @@ def _epoch(
     """One epoch, or the rest of it; False if the training is to end here, with everything saved."""
     world, state, steps = trainer.world, trainer.state, trainer.steps_per_epoch
     if trainer.phase != trainer.phase_to_come:
+        tried = dict(state.compiled)
         with stop.at_once():  # all is saved
             trainer.enter_phase()
+        if state.compiled != tried and trainer.step_number:
+            checkpointer.save()  # or the rest of a run that is killed before the next save may be another's
     for step in trainer.train_epoch(data.train):
         if on_step and world.leads:
             on_step(state.epoch + 1, step, steps)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -16,8 +16,7 @@ from fastsketch.training.optim import FUSED
 LARGEST = 1e30
 """No setting of an optimizer is so large, not infinite, and a number."""
 
-PLAIN = ("epoch", "steps", "seconds", "best_top1", "best_epoch", "compiled")
-"""What is a plain value."""
+COUNTERS = ("epoch", "steps", "seconds", "best_top1", "best_epoch")
 
 
 @dataclass
@@ -35,7 +34,7 @@ class TrainState:
         seconds: Time spent in those steps.
         best_top1: Best validation top-1 so far, in [0, 1]; -1 before the first.
         best_epoch: Its epoch, counted from 1.
-        compiled: Whether the last step ran compiled; None before the first, where that was not tried, and on a GPU.
+        compiled: On a CPU, whether steps were compiled where that was tried, by mode and phase.
     """
 
     model: nn.Module
@@ -48,7 +47,7 @@ class TrainState:
     seconds: float = 0.0
     best_top1: float = -1.0
     best_epoch: int = 0
-    compiled: bool | None = None
+    compiled: dict[str, bool] = field(default_factory=dict)
 
     @property
     def eval_model(self) -> nn.Module:
@@ -67,7 +66,8 @@ class TrainState:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "loss_sum": loss_sum,
-            **{name: getattr(self, name) for name in PLAIN},
+            "compiled": dict(self.compiled),
+            **{name: getattr(self, name) for name in COUNTERS},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -84,7 +84,8 @@ class TrainState:
         if state["scaler"]:  # empty where the loss needed no scale
             self.scaler.load_state_dict(state["scaler"])
         self.loss_sum.fill_(state["loss_sum"])
-        for name in PLAIN:
+        self.compiled = dict(state.get("compiled", {}))  # of earlier versions there is none
+        for name in COUNTERS:
             setattr(self, name, state[name])
 
     def is_over(self, config: TrainingConfig) -> bool:

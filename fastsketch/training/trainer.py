@@ -122,7 +122,6 @@ class Trainer:
             self.state.optimizer, recipe.schedule, epochs=config.epochs, steps_per_epoch=self.steps_per_epoch
         )
         self.phase: Phase | None = None
-        self._compiled: bool | None = None
         self._metrics = accuracy_metrics(classes).to(device)
 
     @property
@@ -150,7 +149,8 @@ class Trainer:
     def enter_phase(self, *, checked: bool = True) -> None:
         """Make the step of `phase_to_come`: as large micro-batches as memory allows, compiled if `execution` says so.
 
-        Nothing is to be done where that phase was entered before; where it compiles it takes minutes. The state stays.
+        Nothing is to be done where that phase was entered before; where it compiles it takes minutes. The state stays,
+        but that on a CPU it says what was compiled.
 
         Args:
             checked: Compile only if that works, gives what eager mode gives and is faster.
@@ -179,35 +179,29 @@ class Trainer:
         if device.type == "cuda":
             fit_in_memory(step, *self.trial())  # alone: processes that wait for each other cannot run out of it apart
         step.model = self.world.wrap(self.model)
-        taken = self._compile(phase, checked)
-        self._compiled = taken if device.type == "cpu" else None
+        self._compile(phase, checked)
         self.phase = phase
 
-    def _compile(self, phase: Phase, checked: bool) -> bool | None:
-        """Compile the new step of a phase if `execution` says so; whether it is now, None if nobody asked for it.
+    def _compile(self, phase: Phase, checked: bool) -> None:
+        """Compile the new step of a phase if `execution` says so and, where that is `checked`, if it works and pays.
 
         A compiled step rounds otherwise than an eager one, and which is faster may change from start to start: on a
-        CPU, where a run that is continued has the bits of an undisturbed one, the rest of a phase runs as it began.
+        CPU, where a run that is continued has the bits of an undisturbed one, a phase goes on as it began.
         """
-        step, mode = self.step, self.execution.compile
+        step, mode, on_cpu = self.step, self.execution.compile, self.device.type == "cpu"
         if mode == "eager":
-            return None
+            return
         if not checked:
             step.augment, step.loss_of = compiled(self.augment, mode), compiled(step.loss_of, mode)
-            return True
-        began = self._began_compiled(phase)
+            return
+        key = f"{mode}: {phase}"
+        began = self.state.compiled.get(key) if on_cpu else None
         if began is False:
-            log.info("not compiled (%s): nor was it when these epochs began", mode)
-            return False
-        return compile_step(step, self.augment, *self.trial(), mode, self.world, if_slower=began is True)
-
-    def _began_compiled(self, phase: Phase) -> bool | None:
-        """Whether steps that an earlier session did in this phase, on a CPU as here, ran compiled; None without any."""
-        state = self.state
-        if self.phase is not None or self.device.type != "cpu":
-            return None
-        last = state.epoch if state.steps else max(0, state.epoch - 1)
-        return state.compiled if Phase.of(self.recipe, last, self.dataset.size) == phase else None
+            log.info("not compiled (%s): nor was it when these epochs began; another training.compile is tried", mode)
+            return
+        taken = compile_step(step, self.augment, *self.trial(), mode, self.world, if_slower=began is True)
+        if on_cpu:
+            self.state.compiled[key] = taken
 
     def trial(self) -> tuple[Batch, AugmentParams]:
         """A batch like the loader's, always the same, and parameters for it: to try a step on."""
@@ -230,7 +224,6 @@ class Trainer:
         if self.state.ema is not None:
             self.state.ema.follow(number + 1)
         self.state.steps += 1
-        self.state.compiled = self._compiled
         return loss
 
     def train_epoch(self, loader: Loader) -> Iterator[int]:
@@ -311,10 +304,13 @@ class Trainer:
         Raises:
             FastSketchError: The loss is no longer finite.
         """
-        return self.state.state_dict(self.loss_sum())
+        execution = asdict(self.execution) if self.device.type == "cpu" else None
+        return {**self.state.state_dict(self.loss_sum()), "execution": execution}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a `state_dict` of the same recipe on the same data; device and execution may be others.
+
+        It comes before `enter_phase`, which may depend on it.
 
         Raises:
             RuntimeError, ValueError, KeyError, TypeError, AttributeError, IndexError: It is no such state; this trainer

@@ -14,12 +14,16 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from ends import contents, ends, recipe, train, write_data
 from fastsketch_cli import train as command
 from fastsketch_cli.console import console
 from packs import skip_without_library
 
+from fastsketch.augment import SketchAugment
 from fastsketch.training import trainer
+from fastsketch.training.execution import config as execution
+from fastsketch.training.execution.config import ExecutionConfig
 from fastsketch.training.execution.step import TrainStep
 from fastsketch.training.run import stop as stopping
 from fastsketch.training.run.directory import Run
@@ -55,27 +59,58 @@ def test_what_was_compiled_stays_so_where_the_clock_says_otherwise(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compiled: bool, step: int
 ) -> None:
     """Which of the two is faster is measured in a moment, and another in each session; they round differently."""
-    config, whole = recipe(data, "training.compile=default"), tmp_path / "run"
-    faster = compiled
+    config, whole = recipe(data, "training.image_sizes=[16,32]", "training.compile=default"), tmp_path / "run"
+    slower: set[int] = set()
+    begun: dict[int, int] = {}
 
-    def compile_step(step: TrainStep, *_: object, if_slower: bool) -> bool:
-        if taken := faster or if_slower:
+    def compile_step(step: TrainStep, augment: SketchAugment, *_: object, if_slower: bool) -> bool:
+        size = augment.preprocess.size
+        begun.setdefault(size, len([*tmp_path.glob("run-*")]))
+        if taken := (compiled != (size in slower)) or if_slower:
             eager = step.loss_of
             step.loss_of = lambda *arguments: eager(*arguments) * 1.001
         return taken
 
     monkeypatch.setattr(trainer, "compile_step", compile_step)
-    left = ends(config, whole)
+    left = ends(config, whole, saves=False)
     expected, different = contents(whole), []
-    for name, root in left[::step]:
-        faster = compiled != Run(root).resume_path.is_file()  # nothing saved, it begins anew
+    names = [name for name, _ in left]
+    trained = {size: names.index("after step 1", number) for size, number in begun.items()}
+    assert [*trained] == [16, 32]
+    for number, (name, root) in [*enumerate(left)][step // 2 :: step]:
+        saved = Run(root).resume_path.is_file()  # else it begins anew
+        slower |= {size for size, first in trained.items() if saved and first <= number}
         train(config, root)
         if contents(root) != expected:
-            different.append(name)
+            different.append((number, name))
+        slower.clear()
     assert different == []
-    faster = not compiled
+    slower |= trained.keys()
     train(config, tmp_path / "other")
     assert contents(tmp_path / "other") != expected
+
+
+def test_what_is_found_faster_later_is_for_other_runs(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(execution, "_cache", lambda: tmp_path / "tuned.json")
+    config = recipe(data, "training.compile=auto")
+    left = dict(ends(config, tmp_path / "run"))
+    execution.remember_execution(ExecutionConfig("eager", True, 2), config, 32, torch.device("cpu"))
+    train(config, root := left["after step 2"])
+    assert contents(root) == contents(tmp_path / "run")
+    train(config, tmp_path / "other")
+    assert contents(tmp_path / "other") != contents(root)
+
+
+def test_another_compiler_that_is_asked_for_is_tried(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[object] = []
+    monkeypatch.setattr(trainer, "compile_step", lambda *arguments, **_: bool(tried.append(arguments[4])))
+    for epochs, mode in enumerate(["default", "default", "reduce-overhead"], start=1):
+        train(recipe(data, f"training.epochs={epochs}", f"training.compile={mode}"), tmp_path / "run")
+    assert tried == ["default", "reduce-overhead"]
 
 
 class _Time:

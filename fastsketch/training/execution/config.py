@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -46,6 +47,33 @@ def resolve_execution(recipe: Recipe, size: int, device: torch.device) -> Execut
                 log.warning("%s is damaged: `fastsketch tune` makes it anew", _cache())
             else:
                 log.info("tuned for this device: %s", found)
+    return _settled(recipe, found)
+
+
+def continued_execution(
+    recipe: Recipe, began: Mapping[str, object] | None, device: torch.device
+) -> ExecutionConfig | None:
+    """How a run goes on that began on a CPU, as `device` is: what was found best since would give other bits.
+
+    Args:
+        recipe: Whose own settings come first here, too.
+        began: How the run began, by the names of `ExecutionConfig`; None if that is not known.
+        device: Where it goes on.
+
+    Returns:
+        None where it is resolved anew.
+    """
+    if began is None or device.type != "cpu":
+        return None
+    try:
+        return _settled(recipe, TypeAdapter(ExecutionConfig).validate_python(began))
+    except ValidationError:
+        return None
+
+
+def _settled(recipe: Recipe, found: ExecutionConfig) -> ExecutionConfig:
+    """A recipe's own settings, and what was found where it says `auto`."""
+    config = recipe.training
     return ExecutionConfig(
         found.compile if config.compile == "auto" else config.compile,
         found.channels_last if config.channels_last == "auto" else config.channels_last,

@@ -47,6 +47,7 @@ class Saved(BaseModel):
         optimizer: Its state.
         scaler: That of the loss's scale; empty where it needed none.
         loss_sum: See `TrainState`, as are the next six.
+        execution: On a CPU, how a step ran: what `auto` came to.
         records: Of all whole epochs.
         recipe: What the run was made with.
         dataset_sha256: Checksum of what it was trained on.
@@ -66,7 +67,8 @@ class Saved(BaseModel):
     seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     best_top1: Annotated[float, Field(ge=-1, le=1)]
     best_epoch: Count
-    compiled: bool | None = None
+    compiled: dict[str, bool] = {}
+    execution: dict[str, Any] | None = None
     records: list[EpochRecord]
     recipe: Recipe
     dataset_sha256: str
