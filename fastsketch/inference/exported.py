@@ -94,12 +94,12 @@ def _pt2_description(path: Path) -> Description:
     return Description.parse(text, path)
 
 
-def _open_pt2(path: Path) -> tuple[nn.Module, Description]:
+def _open_pt2(path: Path) -> tuple[Callable[[Tensor], Tensor], Description]:
     description = _pt2_description(path)
     _check_unpickled(path)
     try:
         program = torch.export.load(path)
-        return program.module(), description
+        return program.module().__call__, description  # as a part of a module, it refuses to be put into its mode
     except Exception as error:  # whatever its readers raise
         raise DataError(f"{path} is no usable .pt2 file: {one_line(str(error).splitlines()[0], 200)}") from error
 
