@@ -33,11 +33,11 @@ def convert_shown(source: Path, destination: Path | None, config: ConvertConfig,
         FastSketchError: See `convert`.
     """
     from fastsketch.conversion import add_formats
-    from fastsketch.formats.metadata import FILE_NAME, DatasetMetadata
+    from fastsketch.formats.metadata import FILE_NAME, is_run
     from fastsketch.sources.files import is_file
 
-    if (converted := is_file(source / FILE_NAME)) and not url_of(source):
-        DatasetMetadata.load(source)  # refuses a run
+    if (converted := is_file(source / FILE_NAME)) and is_run(source):
+        raise ConfigError(f"{source} is a run directory, not a data set", hint="convert the images it was trained on")
     more = "convert its source again with --format ffcv, dali or all"
     if destination is None:
         if not converted:
@@ -118,17 +118,16 @@ def _made_shown(doing: str, make: Callable[..., DatasetMetadata], destination: P
 
 
 def _report_empty_splits(metadata: DatasetMetadata, screen: Screen) -> None:
-    """Splits that were asked for, but for which no class is large enough."""
+    """Splits that were asked for, but for which no class is large enough; a part of a conversion knows not all."""
     from fastsketch.sources.sample import SPLITS
     from fastsketch.sources.splits import SplitSpec
 
     made = metadata.source.split
-    parts = SplitSpec.parse(made).parts if made else ()
+    parts = SplitSpec.parse(made).parts if made and not (metadata.part or metadata.skipped) else ()
     if empty := [split for split, part in zip(SPLITS, parts, strict=False) if part and split not in metadata.splits]:
-        screen.lines.print(
-            f"  no class is large enough for {' and '.join(empty)} by {made}: --split 0.6/0.2/0.2 gives them more",
-            soft_wrap=True,
-        )
+        half = "val" in empty and made != "0.5/0.5"
+        remedy = ": with --split 0.5/0.5 half of each is for val" if half else ""
+        screen.lines.print(f"  no class is large enough for {' and '.join(empty)} by {made}{remedy}", soft_wrap=True)
 
 
 def _report_looks(metadata: DatasetMetadata, screen: Screen) -> None:

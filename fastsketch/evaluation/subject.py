@@ -11,7 +11,7 @@ from pathlib import Path
 from fastsketch.config import Recipe
 from fastsketch.errors import ConfigError, DataError
 from fastsketch.formats.classes import check_same_classes
-from fastsketch.formats.metadata import FILE_NAME, DatasetMetadata, split_parts
+from fastsketch.formats.metadata import FILE_NAME, DatasetMetadata, is_run, split_parts
 from fastsketch.inference.saved import CHECKPOINTS
 from fastsketch.training.run.directory import Run
 from fastsketch.training.run.model_files import MODEL_FILES, OTHER_COPY, SavedConfig
@@ -113,7 +113,7 @@ def _found(run: Run, recipe: Recipe, trained: DatasetMetadata) -> Path:
         raise ConfigError(f"{run.config} names no data set", hint="name it with --data")
     if url_of(path):
         return path
-    there = [each for each in _places(run, path) if (each / FILE_NAME).is_file()]
+    there = [each for each in _places(run, path) if (each / FILE_NAME).is_file() and not is_run(each)]
     if not there:
         raise ConfigError(f"{path}, the data set of {run.root}, is not there", hint="say where it is with --data")
     if len(there) > 1:

@@ -27,9 +27,6 @@ from fastsketch.urls import url_of, written
 
 FILE_NAME = "dataset.json"
 
-RUN_FILE = "config.yaml"
-"""Of a run directory, which has a copy of its data set's `dataset.json` and none of the images."""
-
 FORMAT_VERSION = 2
 """Raised whenever an older fastsketch could not read what a newer one writes."""
 
@@ -214,7 +211,7 @@ class DatasetMetadata(_Model):
                 f"{folder} is not a converted data set (it has no {FILE_NAME})",
                 hint=f"convert the raw images first: fastsketch convert {folder} DATASET",
             )
-        if (folder / RUN_FILE).is_file() and not any(folder.glob(f"*.{COLUMNS['images']}")):
+        if is_run(folder):
             raise ConfigError(
                 f"{folder} is a run directory, not a data set", hint="name the data set that it was trained on"
             )
@@ -229,7 +226,7 @@ class DatasetMetadata(_Model):
         """
         path = folder / FILE_NAME
         if not path.is_file():
-            raise DataError(f"{path} is missing", hint="the command that began the run writes it anew")
+            raise DataError(f"{path} is missing", hint="copy it from the data set that it was trained on")
         return cls._read(path, str(path))
 
     @classmethod
@@ -281,6 +278,12 @@ class DatasetMetadata(_Model):
             for split, record in sorted(self.splits.items())
         }
         return _sha256({"size": self.size, "classes": self.classes, "splits": splits})
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder here is a run directory, which has a copy of its data set's `dataset.json`, or a data set."""
+    ours = (folder / "config.yaml").is_file() and (folder / "best").is_dir()
+    return ours and not any(folder.glob(f"*.{COLUMNS['images']}"))
 
 
 def format_version(splits: Mapping[str, SplitRecord]) -> int:

@@ -21,7 +21,7 @@ from fastsketch.conversion.decode import DecodeError, Reading, Seen, decode_seen
 from fastsketch.conversion.gray import LARGEST_FILE
 from fastsketch.conversion.paper import Look
 from fastsketch.errors import ConfigError, DataError, one_line
-from fastsketch.formats.metadata import FILE_NAME, DatasetMetadata, split_parts
+from fastsketch.formats.metadata import FILE_NAME, DatasetMetadata, is_run, split_parts
 from fastsketch.formats.pack import PackSplit
 from fastsketch.sources.files import is_file, open_regular, walk
 from fastsketch.sources.folder import is_image_name
@@ -127,7 +127,9 @@ def count_inputs(arguments: Sequence[str], split: str | None = None) -> int | No
         if argument == LIST or any(path.endswith((*TAR_SUFFIXES, *STROKE_SUFFIXES)) for path in paths):
             return None
         for path in paths:
-            if _is_dataset(path):
+            if is_run(Path(path)):
+                count += 1  # one that cannot be read
+            elif _is_dataset(path):
                 dataset = DatasetMetadata.load(Path(path))
                 names = split_parts(split) if split else dataset.splits
                 count += sum(dataset.split(name).samples for name in names)
@@ -157,7 +159,7 @@ def _of_path(path: str, split: str | None) -> Iterator[Input]:
             yield from drawings(Path(path), name)
         else:
             yield ImageSample(name, Path(path))
-    except DataError as error:
+    except (DataError, ConfigError) as error:  # ConfigError: a run directory
         yield UnreadSample(name, one_line(error.message.removeprefix(f"{name}: "), 200))
     except (OSError, EOFError, tarfile.TarError) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__

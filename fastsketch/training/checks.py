@@ -23,8 +23,9 @@ def check_data(recipe: Recipe) -> DatasetMetadata:
         made = dataset.source.split
         raise ConfigError(
             f"{written(folder)} has no 'val' split, by which the best epoch is chosen",
-            hint="convert it again with --overwrite --split "
-            + ("0.9/0.1, which divides train/" if made is None else f"0.6/0.4: '{made}' leaves small classes none"),
+            hint="convert it again with --overwrite --split 0.9/0.1, which divides train/"
+            if made is None
+            else f"--split {made} left no image for it: convert again with --overwrite --split 0.5/0.5, or more images",
         )
     images = dataset.split(recipe.data.train_split).samples
     if recipe.data.batch_size > images:

@@ -68,7 +68,7 @@ def other_data(folder: Path, **changes: object) -> Path:
 def test_a_run_finds_its_data_from_anywhere(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Finding 10: from another directory `evaluate` said `tub128: no such folder`."""
     assert subject(run).folder == Path("data")
-    (tmp_path / "elsewhere").mkdir()
+    shutil.copytree("runs/one", tmp_path / "elsewhere" / "data")  # a run, which has a dataset.json as well
     monkeypatch.chdir(tmp_path / "elsewhere")
     found = subject(Run(Path("../runs/one")))
     assert found.folder == tmp_path / "data"

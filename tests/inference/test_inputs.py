@@ -147,6 +147,15 @@ def nothing(folder: Path) -> Path:
     return folder / "nowhere.png"
 
 
+def run_directory(folder: Path) -> Path:
+    """The files of one by which it is known."""
+    for name in ("config.yaml", "dataset.json", "best/config.json"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+    assert count_inputs([str(folder)]) == 1
+    return folder
+
+
 def damaged_dataset(folder: Path) -> Path:
     (folder / "dataset.json").write_text("{")
     return folder
@@ -163,6 +172,7 @@ def damaged_dataset(folder: Path) -> Path:
         (pipe_of_images, "not a file, but a named pipe"),
         (nothing, "No such file"),
         (damaged_dataset, "is damaged"),
+        (run_directory, "is a run directory, not a data set"),
     ],
 )
 def test_what_is_wrong_is_a_sample_too_and_ends_nothing(

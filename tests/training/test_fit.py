@@ -206,7 +206,8 @@ def test_classes_too_small_for_validation_are_told_of_a_split_that_gives_them_so
         if int(path.stem) > 2:
             path.unlink()
     fastsketch.convert(images, tmp_path / "dataset", size=32, workers=1)
-    assert "no class is large enough for val and test by 0.8/0.1/0.1" in capsys.readouterr().out
+    said = "no class is large enough for val and test by 0.8/0.1/0.1: with --split 0.5/0.5 half of each is for val"
+    assert said in capsys.readouterr().out
     with pytest.raises(ConfigError, match="no 'val' split") as caught:
         fit(recipe(tmp_path / "dataset", 1, "data.batch_size=2"), Run(tmp_path / "run"))
     assert "val" in converted_as_told(caught.value, images, tmp_path / "dataset").splits

@@ -16,6 +16,9 @@ from fastsketch.locks import exclusive
 from fastsketch.recipes import load_recipe
 from fastsketch.training.run.saving import saving
 
+HARMLESS = {"export", "tensorboard", "wandb", "lost+found", "__pycache__"}
+"""Folders that may lie where a run begins: what is kept of an earlier one, and what nobody made by hand."""
+
 
 class Run:
     """Paths inside a run directory.
@@ -128,7 +131,8 @@ class Run:
             raise ConfigError(f"{self.root} is a data set, no folder for a run", hint="choose another --out")
         folders = [folder for folder in (self.last, self.best, self.evaluation, self.plots) if folder.is_dir()]
         for path in sorted(self.root.iterdir()):
-            if path.is_dir() and path not in folders and not path.name.startswith("."):
+            known = path in folders or path.name in HARMLESS or path.name.startswith(".")
+            if path.is_dir() and not known:
                 raise ConfigError(
                     f"{self.root} is no folder for a run: it holds '{one_line(path.name, 80)}'",
                     hint=f"choose another --out, such as {self.root / 'run'}",

@@ -90,7 +90,7 @@ def test_a_data_set_is_no_folder_for_a_run(data: Path, tmp_path: Path) -> None:
     assert contents(copy) == before
 
 
-@pytest.mark.parametrize("name", ["cat", "train", "export"])
+@pytest.mark.parametrize("name", ["cat", "train", "exports"])
 def test_a_run_does_not_go_in_among_others_folders(data: Path, tmp_path: Path, name: str) -> None:
     """In a folder of sketches it would be taken for classes, and `convert` would take the sketches for a data set."""
     theirs = tmp_path / "mine" / name
@@ -108,7 +108,9 @@ def test_a_run_is_no_data_set(copy: Path) -> None:
         convert(copy, copy.parent / "out")
     with pytest.raises(ConfigError, match="run is a run directory, not a data set"):
         fit(recipe(copy), Run(copy.parent / "other"))
-    assert DatasetMetadata.of_run(copy) == Run(copy).dataset()
+    (copy / "dataset.json").unlink()
+    with pytest.raises(DataError, match=r"dataset\.json is missing"):
+        Run(copy).dataset()
 
 
 def test_somebody_s_recipe_may_lie_in_a_data_set(data: Path, tmp_path: Path) -> None:
@@ -119,9 +121,9 @@ def test_somebody_s_recipe_may_lie_in_a_data_set(data: Path, tmp_path: Path) -> 
 
 def test_what_is_in_nobody_s_way_stays(data: Path, tmp_path: Path) -> None:
     log = tmp_path / "run" / "train.log"  # `> run/train.log` makes it before the run is there
-    log.parent.mkdir()
+    for folder in (".ipynb_checkpoints", "export", "lost+found"):
+        (log.parent / folder).mkdir(parents=True)
     log.write_text("a log")
-    (log.parent / ".ipynb_checkpoints").mkdir()
     fit(recipe(data), Run(log.parent))
     assert log.read_text() == "a log"
 
