@@ -281,9 +281,13 @@ class DatasetMetadata(_Model):
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a folder here is a run directory, which has a copy of its data set's `dataset.json`, or a data set."""
-    ours = (folder / "config.yaml").is_file() and (folder / "best").is_dir()
-    return ours and not any(folder.glob(f"*.{COLUMNS['images']}"))
+    """Whether a folder is a run directory, which has a copy of its data set's `dataset.json` and is none itself."""
+    return (folder / "config.yaml").is_file() and (folder / "best").is_dir() and not holds_images(folder)
+
+
+def holds_images(folder: Path) -> bool:
+    """Whether there is a pack's file of images, of whichever split."""
+    return any(folder.glob(f"*.{COLUMNS['images']}"))
 
 
 def format_version(splits: Mapping[str, SplitRecord]) -> int:

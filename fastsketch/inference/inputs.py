@@ -127,12 +127,8 @@ def count_inputs(arguments: Sequence[str], split: str | None = None) -> int | No
         if argument == LIST or any(path.endswith((*TAR_SUFFIXES, *STROKE_SUFFIXES)) for path in paths):
             return None
         for path in paths:
-            if is_run(Path(path)):
-                count += 1  # one that cannot be read
-            elif _is_dataset(path):
-                dataset = DatasetMetadata.load(Path(path))
-                names = split_parts(split) if split else dataset.splits
-                count += sum(dataset.split(name).samples for name in names)
+            if _is_dataset(path):
+                count += _count_stored(Path(path), split)
             else:
                 count += sum(1 for _ in _inside(path)) if os.path.isdir(path) else 1
     return count
@@ -183,6 +179,13 @@ def _members(path: str) -> Iterator[Input]:
                 yield UnreadSample(name, f"too large: {member.size / 1e6:,.0f} MB")
             elif content := archive.extractfile(member):
                 yield ContentSample(name, content.read())
+
+
+def _count_stored(folder: Path, split: str | None) -> int:
+    if is_run(folder):
+        return 1  # that cannot be read
+    dataset = DatasetMetadata.load(folder)
+    return sum(dataset.split(part).samples for part in (split_parts(split) if split else dataset.splits))
 
 
 def _stored(folder: str, split: str | None) -> Iterator[Input]:

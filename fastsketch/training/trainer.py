@@ -188,20 +188,18 @@ class Trainer:
         A compiled step rounds otherwise than an eager one, and which is faster may change from start to start: on a
         CPU, where a run that is continued has the bits of an undisturbed one, a phase goes on as it began.
         """
-        step, mode, on_cpu = self.step, self.execution.compile, self.device.type == "cpu"
+        step, mode = self.step, self.execution.compile
         if mode == "eager":
             return
         if not checked:
             step.augment, step.loss_of = compiled(self.augment, mode), compiled(step.loss_of, mode)
             return
-        key = f"{mode}: {phase}"
-        began = self.state.compiled.get(key) if on_cpu else None
+        kept, key = self.state.compiled if self.device.type == "cpu" else {}, f"{mode}: {phase}"
+        began = kept.get(key)
         if began is False:
             log.info("not compiled (%s): nor was it when these epochs began; another training.compile is tried", mode)
             return
-        taken = compile_step(step, self.augment, *self.trial(), mode, self.world, if_slower=began is True)
-        if on_cpu:
-            self.state.compiled[key] = taken
+        kept[key] = compile_step(step, self.augment, *self.trial(), mode, self.world, if_slower=began is True)
 
     def trial(self) -> tuple[Batch, AugmentParams]:
         """A batch like the loader's, always the same, and parameters for it: to try a step on."""

@@ -10,8 +10,7 @@ from pathlib import Path
 from fastsketch import atomic
 from fastsketch.config import Recipe
 from fastsketch.errors import ConfigError, FastSketchError, one_line
-from fastsketch.formats.metadata import FILE_NAME, DatasetMetadata
-from fastsketch.formats.names import COLUMNS
+from fastsketch.formats.metadata import FILE_NAME, DatasetMetadata, holds_images
 from fastsketch.locks import exclusive
 from fastsketch.recipes import load_recipe
 from fastsketch.training.run.saving import saving
@@ -127,7 +126,7 @@ class Run:
         """
         if self.begun:
             raise ConfigError(f"{self.root} holds a run already", hint="continue it with --resume, or choose another")
-        if any(self.root.glob(f"*.{COLUMNS['images']}")):
+        if holds_images(self.root):
             raise ConfigError(f"{self.root} is a data set, no folder for a run", hint="choose another --out")
         folders = [folder for folder in (self.last, self.best, self.evaluation, self.plots) if folder.is_dir()]
         for path in sorted(self.root.iterdir()):

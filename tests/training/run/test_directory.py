@@ -93,9 +93,8 @@ def test_a_data_set_is_no_folder_for_a_run(data: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["cat", "train", "exports"])
 def test_a_run_does_not_go_in_among_others_folders(data: Path, tmp_path: Path, name: str) -> None:
     """In a folder of sketches it would be taken for classes, and `convert` would take the sketches for a data set."""
-    theirs = tmp_path / "mine" / name
-    theirs.mkdir(parents=True)
-    with pytest.raises(ConfigError, match=f"mine is no folder for a run: it holds '{theirs.name}'") as caught:
+    (tmp_path / "mine" / name).mkdir(parents=True)
+    with pytest.raises(ConfigError, match=f"mine is no folder for a run: it holds '{name}'") as caught:
         fit(recipe(data), Run(tmp_path / "mine"))
     assert str(tmp_path / "mine" / "run") in str(caught.value.hint)
     assert not any(path.is_file() for path in (tmp_path / "mine").rglob("*"))
